@@ -1,0 +1,119 @@
+"""The mixer contract: what every sequence mixer promises, and the table of all of them."""
+
+import dataclasses
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from undula.names import Registry, unknown_name
+from undula.shapes import PaddingMask, Sequence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What a mixer claims; the audits measure whether it is so."""
+
+    causal: bool = True
+    """With causal=True no output depends on a later input, nor on the length of the sequence."""
+    bidirectional: bool = True
+    """causal=False is supported and sees the whole sequence."""
+    streaming: bool = True
+    """The sequence may be given in pieces, carrying a state."""
+    bounded_state: bool = False
+    """The state does not grow with the number of steps."""
+    cost: str
+    """Growth of the time of one forward pass in T, for example "T^2" or "T log T"."""
+    source: str
+    """The paper or document that the mixer comes from."""
+
+
+@dataclass
+class State:
+    """What a mixer remembers between pieces of a sequence: tensors whose first axis is the batch."""
+
+
+S = TypeVar("S", bound=State)
+
+
+def map_state(state: S, change: Callable[[Tensor], Tensor]) -> S:
+    """Return a copy of a state with `change` applied to each of its tensors."""
+    values = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+    return dataclasses.replace(state, **{k: change(v) if isinstance(v, Tensor) else v for k, v in values.items()})
+
+
+def reorder_state(state: S, index: Tensor) -> S:
+    """Return the state with its batch rows taken in the order of `index` (beam search)."""
+    return map_state(state, lambda t: t.index_select(0, index.to(t.device)))
+
+
+def state_bytes(state: State) -> int:
+    """Return the memory that a state's tensors take, in bytes."""
+    tensors = [getattr(state, f.name) for f in dataclasses.fields(state)]
+    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))
+
+
+class Mixer(nn.Module):
+    """Maps (B, T, D) to (B, T, D), mixing along T.
+
+    The last projection is called `out_proj`: what writes into the residual stream starts smaller in deep models.
+    """
+
+    traits: ClassVar[Traits]
+    d_model: int
+
+    @classmethod
+    def build(cls, d_model: int, num_heads: int, **options: Any) -> Self:
+        """Build the mixer for a backbone; a mixer with argument names of its own translates here."""
+        return cls(d_model, num_heads=num_heads, **options)
+
+    @abstractmethod
+    def forward(
+        self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
+    ) -> Sequence | tuple[Sequence, State]:
+        """Mix a sequence.
+
+        Args:
+            x: the sequence.
+            causal: whether later positions are hidden from earlier ones.
+            attention_mask: (B, T), 1 = real token; padding on either side. With a state, padding on the left.
+            state: from `init_state` or an earlier call; x then continues that sequence.
+
+        Returns:
+            The mixed sequence; with a state, the pair of it and the new state.
+        """
+
+    @abstractmethod
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """Return the state before the first position."""
+
+
+MIXERS: Registry[type[Mixer]] = Registry("mixer")
+
+
+def mixer_options(mixer: type[Mixer]) -> dict[str, Any]:
+    """Return the options that a backbone may pass to a mixer, with their defaults."""
+    own = "build" in vars(mixer)
+    parameters = inspect.signature(mixer.build if own else mixer).parameters.values()
+    plain = [p for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return {p.name: p.default for p in plain if p.name not in ("self", "cls", "d_model", "num_heads")}
+
+
+def build_mixer(name: str, d_model: int, num_heads: int, **options: Any) -> Mixer:
+    """Build a registered mixer.
+
+    Raises:
+        ValueError: for an unknown mixer or option; names the nearest.
+    """
+    mixer = MIXERS[name]
+    known = mixer_options(mixer)
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"option of mixer {name!r}", option, known)
+    return mixer.build(d_model, num_heads, **options)

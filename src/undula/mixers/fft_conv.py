@@ -1,0 +1,115 @@
+"""Gated convolution with long filters of damped harmonics: FFT when the sequence is whole, a recurrence when it streams."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.nn.damped_filter import DampedHarmonics
+from undula.nn.short_conv import CausalConv
+from undula.ops.fft import causal_conv
+from undula.shapes import PaddingMask, Sequence
+
+PIECE = 2048
+"""Longest piece, in steps, that a streaming call transforms at once: bounds its memory."""
+
+
+@dataclass
+class FFTConvState(State):
+    """The poles' states and the short convolution's last inputs; the size does not depend on the past's length."""
+
+    poles: Float[Tensor, "B D M 2"]
+    recent: Float[Tensor, "B C L"]
+
+
+@MIXERS.register("fft_conv")
+class FFTConv(Mixer):
+    """y = out_proj(q * (h (*) (k * v))) with q, k, v from a short convolution of a projection.
+
+    (*) is the causal convolution with a filter h of damped harmonics per channel. Cost T log T; streaming costs a
+    constant per step and D (2 M + 3 (taps - 1)) numbers of state. Filters run in float32 or wider.
+
+    Args:
+        d_model: width.
+        num_modes: damped harmonics in each filter.
+        short_conv: taps of the convolution on q, k and v.
+
+    Source: Poli et al., "Hyena Hierarchy", arXiv 2302.10866; Gu et al., arXiv 2206.11893 (the filters).
+    """
+
+    traits = Traits(bounded_state=True, cost="T log T", source="Poli et al., Hyena Hierarchy, arXiv 2302.10866")
+
+    def __init__(self, d_model: int, *, num_modes: int = 8, short_conv: int = 4) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.short = CausalConv(3 * d_model, short_conv)
+        self.filter = DampedHarmonics(d_model, num_modes)
+        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+
+    @classmethod
+    def build(cls, d_model: int, num_heads: int, *, num_modes: int = 8, short_conv: int = 4) -> "FFTConv":
+        """Build the mixer; channels have filters of their own, so heads are not used."""
+        del num_heads
+        return cls(d_model, num_modes=num_modes, short_conv=short_conv)
+
+    def forward(
+        self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
+    ) -> Sequence | tuple[Sequence, State]:
+        """Convolve and gate; see `Mixer.forward`. causal=False adds the same filter run backwards."""
+        real = None if attention_mask is None else attention_mask.bool()
+        if isinstance(state, FFTConvState):
+            return self._stream(x, real, state)
+        q, u = self._gate(self.short(self._project(x, real)), real)
+        h = self.filter.impulse_response(x.shape[1])
+        y = causal_conv(u, h)
+        if not causal:
+            y = y + causal_conv(u.flip(-1), h).flip(-1) - h[:, :1] * u
+        return self._leave(q, y)
+
+    def _project(self, x: Tensor, real: Tensor | None) -> Float[Tensor, "B C T"]:
+        z = rearrange(self.in_proj(x), "b t c -> b c t")
+        return z if real is None else torch.where(real[:, None], z, 0.0)
+
+    def _gate(self, z: Tensor, real: Tensor | None) -> tuple[Float[Tensor, "B D T"], Float[Tensor, "B D T"]]:
+        """The output gate, and the product that is filtered; silent at padding, although the short filter has a bias."""
+        q, k, v = z.chunk(3, dim=1)
+        u = k * v
+        return q, u if real is None else torch.where(real[:, None], u, 0.0)
+
+    def _leave(self, q: Tensor, y: Tensor) -> Sequence:
+        return self.out_proj(rearrange(q * y, "b d t -> b t d"))
+
+    def _stream(self, x: Tensor, real: Tensor | None, state: FFTConvState) -> tuple[Sequence, FFTConvState]:
+        pieces = []
+        for start in range(0, x.shape[1], PIECE):
+            here = slice(start, start + PIECE)
+            mask = None if real is None else real[:, here]
+            z, recent = self.short.stream(self._project(x[:, here], mask), state.recent)
+            q, u = self._gate(z, mask)
+            y, poles = self._continue(u.to(state.poles.dtype), state.poles)
+            state = FFTConvState(poles, recent)
+            pieces.append(self._leave(q, y.to(q.dtype)))
+        return torch.cat(pieces, dim=1), state
+
+    def _continue(self, u: Tensor, poles: Tensor) -> tuple[Tensor, Tensor]:
+        """The filter's output and state for further inputs: one step as a recurrence, more of them by transform."""
+        length = u.shape[-1]
+        if length == 1:
+            y, poles = self.filter.step(u[..., 0], poles)
+            return y[..., None], poles
+        fresh = causal_conv(u, self.filter.impulse_response(length))
+        return fresh + self.filter.ring_out(poles, length), self.filter.absorb(u, poles)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> FFTConvState:
+        """Return the state before the first position: silence. The poles' states are float32 or wider."""
+        weight = self.in_proj.weight
+        device, dtype = device or weight.device, dtype or weight.dtype
+        wide = torch.promote_types(dtype, torch.float32)
+        poles = torch.zeros(batch_size, self.d_model, self.filter.modes, 2, device=device, dtype=wide)
+        return FFTConvState(poles, self.short.no_past(batch_size, device, dtype))

@@ -1,0 +1,1 @@
+"""Models: one backbone, and what it is composed with."""

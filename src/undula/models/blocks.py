@@ -1,0 +1,166 @@
+"""Block arrangements: how a mixer and a feed-forward join the residual stream."""
+
+from torch import nn
+
+from undula.mixers.attention import FlashAttention
+from undula.mixers.base import Mixer, State
+from undula.nn.feed_forward import SwiGLU
+from undula.nn.norms import RMSNorm
+from undula.shapes import PaddingMask, Sequence
+
+
+def mix(
+    mixer: Mixer, x: Sequence, causal: bool, attention_mask: PaddingMask | None, state: State | None
+) -> tuple[Sequence, State | None]:
+    """Return the mixer's output and its new state; None where none was given."""
+    if state is None:
+        return mixer(x, causal, attention_mask), None
+    return mixer(x, causal, attention_mask, state=state)
+
+
+class ParallelBlock(nn.Module):
+    """Mixer and feed-forward side by side: x + dropout(attn(n) + ffn(n)) with n = norm(x).
+
+    Args:
+        d_model: width.
+        n_heads: query heads.
+        n_heads_kv: key-value heads; divides n_heads.
+        d_ff: hidden width of the feed-forward.
+        dropout: probability, on attention weights and on the sum.
+        use_flash: False computes attention with the unfused reference kernel.
+        rotary: turn queries and keys by their position.
+        mixer: takes the place of attention.
+
+    Source: Wang and Komatsuzaki, GPT-J (2021); Chowdhery et al., "PaLM", arXiv 2204.02311.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_heads_kv: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        use_flash: bool = True,
+        *,
+        rotary: bool = False,
+        mixer: Mixer | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm = RMSNorm(d_model)
+        self.attn = mixer or FlashAttention(
+            d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary
+        )
+        self.ffn = SwiGLU(d_model, d_ff)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
+    ) -> Sequence | tuple[Sequence, State]:
+        """Return the next residual stream; with a state, also the new state."""
+        normed = self.norm(x)
+        mixed, new = mix(self.attn, normed, causal, attention_mask, state)
+        y = x + self.dropout(mixed + self.ffn(normed))
+        return y if new is None else (y, new)
+
+
+class DeepNormParallelBlock(nn.Module):
+    """Parallel block whose branch is scaled for depth: x + dropout((attn(n) + ffn(n)) / sqrt(2 num_layers)).
+
+    The scaling is the documented one. "DeepNorm" of Wang et al. (arXiv 2203.00555) scales the residual stream instead
+    and normalises after the sum.
+
+    Args:
+        d_model, n_heads, n_heads_kv, d_ff, dropout, use_flash, rotary, mixer: as in `ParallelBlock`.
+        num_layers: layers of the whole model.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_heads_kv: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        use_flash: bool = True,
+        num_layers: int = 1,
+        *,
+        rotary: bool = False,
+        mixer: Mixer | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm = RMSNorm(d_model)
+        self.attn = mixer or FlashAttention(
+            d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary
+        )
+        self.ffn = SwiGLU(d_model, d_ff)
+        self.dropout = nn.Dropout(dropout)
+        self.residual_scale = (2 * num_layers) ** -0.5
+
+    def forward(
+        self, x: Sequence, attention_mask: PaddingMask | None = None, causal: bool = True, *, state: State | None = None
+    ) -> Sequence | tuple[Sequence, State]:
+        """Return the next residual stream; with a state, also the new state. Mind the documented order of arguments."""
+        normed = self.norm(x)
+        mixed, new = mix(self.attn, normed, causal, attention_mask, state)
+        y = x + self.dropout((mixed + self.ffn(normed)) * self.residual_scale)
+        return y if new is None else (y, new)
+
+
+class NonCausalParallelBlock(nn.Module):
+    """Parallel block that always sees the whole sequence.
+
+    Args:
+        d_model, n_heads, n_heads_kv, d_ff, dropout, use_flash, rotary: as in `ParallelBlock`.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        n_heads_kv: int,
+        d_ff: int,
+        dropout: float = 0.1,
+        use_flash: bool = True,
+        *,
+        rotary: bool = False,
+    ) -> None:
+        super().__init__()
+        self.norm = RMSNorm(d_model)
+        self.attn = FlashAttention(d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary)
+        self.ffn = SwiGLU(d_model, d_ff)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Sequence, attention_mask: PaddingMask | None) -> Sequence:
+        """Return the next residual stream."""
+        normed = self.norm(x)
+        return x + self.dropout(self.attn(normed, False, attention_mask) + self.ffn(normed))
+
+
+class PreNormBlock(nn.Module):
+    """Mixer, then feed-forward, each on a normalised copy of the residual stream.
+
+    Args:
+        mixer: mixes along the sequence.
+        d_ff: hidden width of the feed-forward.
+        dropout: probability, on what each of the two adds.
+
+    Source: Xiong et al., "On Layer Normalization in the Transformer Architecture", arXiv 2002.04745.
+    """
+
+    def __init__(self, mixer: Mixer, d_ff: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm = RMSNorm(mixer.d_model)
+        self.attn = mixer
+        self.ffn_norm = RMSNorm(mixer.d_model)
+        self.ffn = SwiGLU(mixer.d_model, d_ff)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
+    ) -> Sequence | tuple[Sequence, State]:
+        """Return the next residual stream; with a state, also the new state."""
+        mixed, new = mix(self.attn, self.norm(x), causal, attention_mask, state)
+        x = x + self.dropout(mixed)
+        x = x + self.dropout(self.ffn(self.ffn_norm(x)))
+        return x if new is None else (x, new)

@@ -1,0 +1,34 @@
+"""Start values: the one place that decides them for projections and embeddings.
+
+Filters and other parameters with a meaning of their own start in the module that owns them.
+"""
+
+from torch import nn
+
+RESIDUAL_OUTPUTS = ("out_proj", "w2", "linear2")
+"""Names of the projections that write into the residual stream."""
+
+WAVE_OUTPUT = "to_wave"
+"""Name of the projections that make waves: they start large enough for waves to differ from token to token."""
+
+
+def initialise(model: nn.Module, num_layers: int, std: float = 0.02) -> None:
+    """Fill linear and embedding weights from a normal distribution, biases with zero.
+
+    Projections that write into the residual stream start smaller, by 1 / sqrt(2 num_layers), so that its variance does
+    not grow with depth.
+
+    Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), section 2.3.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=_spread(name, module, num_layers, std))
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _spread(name: str, module: nn.Linear | nn.Embedding, num_layers: int, std: float) -> float:
+    path = name.split(".")
+    if WAVE_OUTPUT in path:
+        return module.weight.shape[1] ** -0.5
+    return std / (2 * num_layers) ** 0.5 if path[-1] in RESIDUAL_OUTPUTS else std

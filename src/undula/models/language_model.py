@@ -1,0 +1,116 @@
+"""Causal language models: token ids in, scores of the next token out, whatever is between."""
+
+from abc import abstractmethod
+
+import torch
+from torch import nn
+
+from undula.mixers.base import build_mixer
+from undula.models.backbone import Backbone, States
+from undula.models.config import CodecConfig, ModelConfig
+from undula.models.init import initialise
+from undula.models.token_codec import TokenDecoder, TokenEncoder
+from undula.models.wave_transformer import WaveTransformer
+from undula.names import Registry
+from undula.shapes import Logits, PaddingMask, TokenIds
+
+
+class LanguageModel(nn.Module):
+    """What training, generation and audits know of a causal language model."""
+
+    @abstractmethod
+    def forward(
+        self, input_ids: TokenIds, attention_mask: PaddingMask | None = None, *, state: States | None = None
+    ) -> Logits | tuple[Logits, States]:
+        """Return scores (B, T, V) of the token after each position; with a state, also the new state."""
+
+    @abstractmethod
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> States:
+        """Return the state before the first token."""
+
+
+FAMILIES: Registry[type[LanguageModel]] = Registry("model family")
+
+
+def build_language_model(config: ModelConfig) -> LanguageModel:
+    """Build a language model.
+
+    Raises:
+        ValueError: for an unknown family, mixer or option, or widths that do not divide.
+    """
+    return FAMILIES[config.family](config)
+
+
+@FAMILIES.register("plain")
+class PlainLanguageModel(LanguageModel):
+    """Embedding, backbone, linear head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.vocab_size, config.backbone.d_model)
+        self.backbone = Backbone(config.backbone)
+        self.head = nn.Linear(config.backbone.d_model, config.vocab_size, bias=False)
+        initialise(self, config.backbone.num_layers)
+
+    def forward(
+        self, input_ids: TokenIds, attention_mask: PaddingMask | None = None, *, state: States | None = None
+    ) -> Logits | tuple[Logits, States]:
+        """Return scores; see `LanguageModel.forward`."""
+        x = self.backbone(self.embedding(input_ids), True, attention_mask, state=state)
+        if state is None:
+            return self.head(x)
+        x, new = x
+        return self.head(x), new
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> States:
+        """Return the state before the first token."""
+        return self.backbone.init_state(batch_size, device=device, dtype=dtype)
+
+
+@FAMILIES.register("wave")
+class WaveLanguageModel(LanguageModel):
+    """A Wave Transformer between a token encoder and a token decoder, with rotary positions wherever it attends."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        backbone = config.backbone
+        if backbone.d_model % 3:
+            raise ValueError(f"d_model={backbone.d_model} is not 3 x harmonics; take a multiple of 3")
+        harmonics = backbone.d_model // 3
+        sizes = _codec_sizes(config.codec)
+        self.transformer = WaveTransformer(
+            TokenEncoder(config.vocab_size, harmonics, **sizes, mixer=_codec_mixer(config.codec)),
+            TokenDecoder(config.vocab_size, harmonics, **sizes, mixer=_codec_mixer(config.codec)),
+            num_harmonics=harmonics,
+            backbone=backbone,
+        )
+
+    def forward(
+        self, input_ids: TokenIds, attention_mask: PaddingMask | None = None, *, state: States | None = None
+    ) -> Logits | tuple[Logits, States]:
+        """Return scores; see `LanguageModel.forward`."""
+        return self.transformer({"input_ids": input_ids}, attention_mask=attention_mask, state=state)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> States:
+        """Return the state before the first token."""
+        return self.transformer.init_state(batch_size, device=device, dtype=dtype)
+
+
+def _codec_mixer(codec: CodecConfig) -> nn.Module | None:
+    return build_mixer(codec.mixer, codec.d_model, codec.num_heads) if codec.num_heads else None
+
+
+def _codec_sizes(codec: CodecConfig) -> dict:
+    return {
+        "d_model": codec.d_model,
+        "hidden_mult": codec.hidden_mult,
+        "num_heads": codec.num_heads,
+        "num_layers": codec.num_layers,
+        "dropout": codec.dropout,
+    }

@@ -1,0 +1,190 @@
+"""The Wave Transformer: encode to waves, transform their representation, decode."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from undula.mixers.base import State
+from undula.models.backbone import Backbone, LayerHook, States
+from undula.models.config import BackboneConfig
+from undula.models.init import initialise
+from undula.nn.norms import RMSNorm
+from undula.optional import late_import
+from undula.shapes import PaddingMask
+from undula.wave import Wave
+
+
+class WaveTransformer(nn.Module):
+    """A sequence of waves through a stack of blocks, between an encoder and a decoder of any kind.
+
+    wave = wave_encoder(...); x = [frequencies | amplitudes | phases]; x = blocks(x); output = wave_decoder(norm_f(x)).
+
+    Args:
+        wave_encoder: called with the entries of `encoder_input` and `attention_mask`, and with `causal` and `state` if
+            it takes them; returns a Wave of shape (B, T, H).
+        wave_decoder: called with the normalised representation (B, T, 3 H) and the same extras.
+        num_harmonics: harmonics H of each wave; the blocks are 3 H wide.
+        transformer_num_layers: number of blocks.
+        transformer_num_heads: query heads.
+        transformer_heads_kv: key-value heads.
+        transformer_d_ff_multi: hidden width of the feed-forward, over 3 H.
+        dropout: probability.
+        use_flash: False computes attention with the unfused reference kernel.
+        rotary: turn queries and keys by their position; every language model needs it, since the blocks have no other
+            sense of order.
+        backbone: replaces the blocks that the arguments above describe.
+
+    Raises:
+        ValueError: when heads do not divide 3 H.
+
+    Attributes: num_harmonics, input_dim (3 H), wave_encoder, layers, norm_f, wave_decoder.
+    """
+
+    def __init__(
+        self,
+        wave_encoder: nn.Module,
+        wave_decoder: nn.Module,
+        num_harmonics: int = 64,
+        transformer_num_layers: int = 6,
+        transformer_num_heads: int = 8,
+        transformer_heads_kv: int = 4,
+        transformer_d_ff_multi: int = 4,
+        dropout: float = 0.1,
+        use_flash: bool = True,
+        *,
+        rotary: bool = False,
+        backbone: BackboneConfig | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_harmonics, self.input_dim = num_harmonics, 3 * num_harmonics
+        attention = {
+            "num_kv_heads": transformer_heads_kv,
+            "dropout": dropout,
+            "rotary": rotary,
+            "use_flash": use_flash,
+        }
+        config = backbone or BackboneConfig(
+            d_model=self.input_dim,
+            num_layers=transformer_num_layers,
+            num_heads=transformer_num_heads,
+            mixer_options={"attention": attention},
+            block="parallel",
+            d_ff=self.input_dim * transformer_d_ff_multi,
+            dropout=dropout,
+        )
+        if config.d_model != self.input_dim:
+            raise ValueError(f"backbone.d_model={config.d_model} is not 3 x num_harmonics={self.input_dim}; make them agree")
+        self.wave_encoder = wave_encoder
+        self.backbone = Backbone(config)
+        self.wave_decoder = wave_decoder
+        initialise(self, config.num_layers)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The blocks."""
+        return self.backbone.layers
+
+    @property
+    def norm_f(self) -> RMSNorm:
+        """The normalisation before the decoder."""
+        return self.backbone.norm_f
+
+    def forward(
+        self,
+        encoder_input: dict[str, Any],
+        causal: bool = True,
+        return_encoder_outputs: bool = False,
+        attention_mask: PaddingMask | None = None,
+        plot_waves: bool = False,
+        *,
+        state: States | None = None,
+    ) -> Any:
+        """Return the decoder's output.
+
+        Args:
+            encoder_input: arguments of the encoder by name, such as {"input_ids": ids} or {"audio": samples}.
+            causal: whether later positions are hidden from earlier ones, in encoder, blocks and decoder.
+            return_encoder_outputs: also return the encoder's Wave.
+            attention_mask: (B, T), 1 = real position.
+            plot_waves: save a picture of the first wave before the blocks and after each, as wave_layer_0_input.png,
+                wave_layer_1.png, ... in the working directory.
+            state: from `init_state` or an earlier call; the input then continues that sequence.
+
+        Returns:
+            The output; (output, wave) with `return_encoder_outputs`; with a state, the new state comes last.
+        """
+        given, rest = (None, None) if state is None else (state[0], state[1:])
+        encoded = self.wave_encoder(
+            attention_mask=attention_mask, **encoder_input, **_accepted(self.wave_encoder, causal, given)
+        )
+        wave, first = encoded if isinstance(encoded, tuple) else (encoded, given)
+        out = self.forward_from_wave(
+            wave, causal, attention_mask, state=rest, on_layer=_save_picture if plot_waves else None
+        )
+        new: tuple[State, ...] = ()
+        if rest is not None and first is not None:
+            out, later = out
+            new = (first, *later)
+        outputs = (out, *([wave] if return_encoder_outputs else []), *([new] if state is not None else []))
+        return outputs if len(outputs) > 1 else out
+
+    def forward_from_wave(
+        self,
+        wave: Wave | Tensor,
+        causal: bool = True,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: States | None = None,
+        on_layer: LayerHook | None = None,
+    ) -> Any:
+        """Return the decoder's output for a wave that is encoded already.
+
+        Args:
+            wave: a Wave (B, T, H) or its representation (B, T, 3 H).
+            causal, attention_mask: as in `forward`.
+            state: of the blocks and the decoder; the new state is then returned too.
+            on_layer: called with each layer's index and residual stream.
+        """
+        x = wave.to_representation() if isinstance(wave, Wave) else wave
+        inner, last = (None, None) if state is None else (state[:-1], state[-1])
+        x = self.backbone(x, causal, attention_mask, state=inner, on_layer=on_layer)
+        new: tuple[State, ...] = ()
+        if inner is not None:
+            x, new = x
+        decoded = self.wave_decoder(x, attention_mask=attention_mask, **_accepted(self.wave_decoder, causal, last))
+        if last is None:
+            return decoded
+        out, after = decoded if isinstance(decoded, tuple) else (decoded, last)
+        return out, (*new, after)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> States:
+        """Return the state of encoder, blocks and decoder before the first position."""
+        parts = [self.backbone.init_state(batch_size, device=device, dtype=dtype)]
+        ends = [_end_state(codec, batch_size, device, dtype) for codec in (self.wave_encoder, self.wave_decoder)]
+        return (ends[0], *parts[0], ends[1])
+
+
+def _accepted(codec: nn.Module, causal: bool, state: State | None) -> dict[str, Any]:
+    """Of the extras, those that a codec's forward takes: a user's own needs neither."""
+    takes = inspect.signature(codec.forward).parameters
+    extras = {"causal": causal, "state": state}
+    return {name: value for name, value in extras.items() if name in takes and value is not None}
+
+
+def _end_state(
+    codec: nn.Module, batch_size: int, device: torch.device | None, dtype: torch.dtype | None
+) -> State:
+    make = getattr(codec, "init_state", None)
+    return State() if make is None else make(batch_size, device=device, dtype=dtype)
+
+
+def _save_picture(layer: int, x: Tensor) -> None:
+    wave = Wave.from_representation(x.detach().float())
+    figure, _ = wave.plot_summary(duration=32.0, sample_rate=32)
+    figure.savefig(Path(f"wave_layer_{layer}.png" if layer else "wave_layer_0_input.png"))
+    late_import("matplotlib.pyplot").close(figure)

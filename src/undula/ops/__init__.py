@@ -1,0 +1,1 @@
+"""Pure functions: all the mathematics of the package, shapes in every signature."""

@@ -1,0 +1,82 @@
+"""Damped harmonics: impulse responses h(t) = sum_m Re[c_m z_m^t], and the same as a recurrence with constant state.
+
+A pole z = exp(-decay + i frequency); decay per step (> 0), frequency in radians per step. Complex numbers are real pairs
+throughout, because complex tensors lose their imaginary part in a cast to bfloat16.
+
+Source: diagonal state spaces, Gu et al., "On the Parameterization and Initialization of Diagonal State Space Models",
+arXiv 2206.11893.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from undula.ops.phase import cos_sin, wide_dtype
+
+Modes = Float[Tensor, "C M"]
+Pairs = Float[Tensor, "C M 2"]
+"""Complex numbers as (real, imaginary)."""
+
+
+def powers(
+    decay: Modes, frequency: Modes, steps: Float[Tensor, " n"] | Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "C M n"], Float[Tensor, "C M n"]]:
+    """Return real and imaginary part of z^t for every t of `steps`."""
+    wide = wide_dtype(frequency.device)
+    cos, sin = cos_sin(frequency.to(wide)[..., None] * steps.to(wide), frequency.dtype)
+    size = torch.exp(-decay[..., None] * steps.to(decay.dtype))
+    return size * cos, size * sin
+
+
+def impulse_response(decay: Modes, frequency: Modes, gain: Pairs, length: int) -> Float[Tensor, "C T"]:
+    """Return h(t) = sum_m Re[c_m z_m^t] for t = 0 .. length - 1.
+
+    Written as z^(b i + j) = z^(b i) z^j with b near sqrt(length), so that only about 2 sqrt(length) powers are computed
+    and the rest is one small matrix product per channel.
+    """
+    block = max(1, math.isqrt(length))
+    device = decay.device
+    coarse_re, coarse_im = powers(decay, frequency, torch.arange(0, length, block, device=device))
+    fine_re, fine_im = powers(decay, frequency, torch.arange(block, device=device))
+    re, im = gain[..., :1], gain[..., 1:]
+    left = torch.cat([re * coarse_re - im * coarse_im, -(re * coarse_im + im * coarse_re)], dim=1)
+    right = torch.cat([fine_re, fine_im], dim=1)
+    return torch.bmm(left.transpose(1, 2), right).flatten(1)[:, :length]
+
+
+def step(
+    u: Float[Tensor, "B C"], state: Float[Tensor, "B C M 2"], decay: Modes, frequency: Modes, gain: Pairs
+) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C M 2"]]:
+    """Return the output of one step and the next state: s' = z s + u, y = sum_m Re[c_m s'_m]."""
+    re, im = powers(decay, frequency, torch.ones(1, device=decay.device))
+    re, im = re[..., 0], im[..., 0]
+    old_re, old_im = state.unbind(-1)
+    new_re = re * old_re - im * old_im + u[..., None]
+    new_im = re * old_im + im * old_re
+    y = (gain[..., 0] * new_re - gain[..., 1] * new_im).sum(-1)
+    return y, torch.stack([new_re, new_im], dim=-1)
+
+
+def ring_out(
+    state: Float[Tensor, "B C M 2"], decay: Modes, frequency: Modes, gain: Pairs, length: int
+) -> Float[Tensor, "B C T"]:
+    """Return what a state adds to the next `length` outputs: sum_m Re[c_m z_m^(t+1) s_m]."""
+    re, im = powers(decay, frequency, torch.arange(1, length + 1, device=decay.device))
+    weight_re = gain[..., 0] * state[..., 0] - gain[..., 1] * state[..., 1]
+    weight_im = gain[..., 0] * state[..., 1] + gain[..., 1] * state[..., 0]
+    return torch.einsum("bcm,cmt->bct", weight_re, re) - torch.einsum("bcm,cmt->bct", weight_im, im)
+
+
+def absorb(
+    u: Float[Tensor, "B C T"], state: Float[Tensor, "B C M 2"], decay: Modes, frequency: Modes
+) -> Float[Tensor, "B C M 2"]:
+    """Return the state after T further inputs: z^T s + sum_j z^(T-1-j) u_j."""
+    length = u.shape[-1]
+    re, im = powers(decay, frequency, torch.arange(length, -1, -1, device=decay.device))
+    keep_re, keep_im = re[..., 0], im[..., 0]
+    old_re, old_im = state.unbind(-1)
+    new_re = keep_re * old_re - keep_im * old_im + torch.einsum("bct,cmt->bcm", u, re[..., 1:])
+    new_im = keep_re * old_im + keep_im * old_re + torch.einsum("bct,cmt->bcm", u, im[..., 1:])
+    return torch.stack([new_re, new_im], dim=-1)
