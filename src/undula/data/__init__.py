@@ -1,0 +1,1 @@
+"""Text to windows of token ids: corpora, splits without leakage, tokenizers, memory-mapped streams."""

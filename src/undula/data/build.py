@@ -1,0 +1,165 @@
+"""From a configuration to streams ready for training, built once and kept in a verified cache."""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import tokenizers
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from undula.data.config import DataConfig
+from undula.data.corpus import load_documents
+from undula.data.split import split_documents
+from undula.data.stream import EvalWindows, TokenStream, TrainWindows, encode_documents
+from undula.data.tokenizers import build_tokenizer, wrap
+
+FORMAT = 1
+"""Raise it when the same configuration would give other tokens or other files than before."""
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything a run needs from its data.
+
+    Args:
+        config: what it was prepared from.
+        tokenizer: made from the training split alone.
+        train: the stream to train on.
+        validation: the held-out stream.
+        fingerprint: SHA-256 of text, tokenizer and split; equal fingerprints mean equal tokens.
+    """
+
+    config: DataConfig
+    tokenizer: PreTrainedTokenizerFast
+    train: TokenStream
+    validation: TokenStream
+    fingerprint: str
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids; the width of the model's output."""
+        return len(self.tokenizer)
+
+    def train_windows(self, *, seed: int, length: int) -> TrainWindows:
+        """Return `length` random training windows of `block_size` tokens."""
+        return TrainWindows(self.train, self.config.block_size, seed=seed, length=length)
+
+    def eval_windows(self) -> EvalWindows:
+        """Return the windows that cover the held-out stream."""
+        return EvalWindows(self.validation, self.config.block_size, rest=self.config.rest)
+
+
+def prepare(config: DataConfig, cache_dir: Path | None = None) -> Prepared:
+    """Return tokenizer and token streams of a corpus; the second call reads them from the cache.
+
+    Args:
+        config: the corpus, its split and its tokenizer.
+        cache_dir: where prepared corpora are kept; default `default_cache_dir()`.
+
+    Raises:
+        FileNotFoundError: when the source does not exist.
+        ValueError: when it is not text, cannot be split, or is shorter than one window.
+    """
+    documents = load_documents(config.source)
+    fingerprint = _fingerprint(documents, config)
+    folder = (default_cache_dir() if cache_dir is None else cache_dir) / fingerprint
+    if not is_whole(folder):
+        _build(documents, config, folder)
+    prepared = Prepared(
+        config=config,
+        tokenizer=wrap(Tokenizer.from_file(str(folder / "tokenizer.json"))),
+        train=TokenStream.load(folder / "train"),
+        validation=TokenStream.load(folder / "validation"),
+        fingerprint=fingerprint,
+    )
+    # Both refuse a text shorter than a window: better now than after the model is built.
+    prepared.train_windows(seed=0, length=1)
+    prepared.eval_windows()
+    return prepared
+
+
+def evaluation_stream(source: str, tokenizer: PreTrainedTokenizerFast) -> TokenStream:
+    """Return a text that a trained model is to be scored on, whole, as a stream in memory.
+
+    Args:
+        source: a text file, a folder, or the name of a corpus.
+        tokenizer: the tokenizer of the trained model.
+
+    Raises:
+        FileNotFoundError: when the source does not exist.
+        ValueError: when it is not text, or more than 1 % of it is unknown to the tokenizer.
+    """
+    return encode_documents(load_documents(source), tokenizer)
+
+
+def default_cache_dir() -> Path:
+    """Return `$UNDULA_CACHE`, or `undula` below the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
+    own = os.environ.get("UNDULA_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "undula"
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a cache folder has a manifest, and every file in it has the recorded SHA-256."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        recorded: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return recorded == _sums(folder)
+
+
+def _build(documents: list[str], config: DataConfig, folder: Path) -> None:
+    """Write a cache folder beside its place and rename it in, so that nobody ever sees half of one."""
+    split = split_documents(documents, config)
+    tokenizer = build_tokenizer(config.tokenizer, split.train, config.vocab_size)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as scratch:
+        built = Path(scratch) / "built"
+        encode_documents(split.train, tokenizer).save(built / "train")
+        encode_documents(split.validation, tokenizer).save(built / "validation")
+        tokenizer.backend_tokenizer.save(str(built / "tokenizer.json"))
+        (built / MANIFEST).write_text(json.dumps(_sums(built), indent=1), encoding="utf-8")
+        if folder.exists() and not is_whole(folder):
+            folder.rename(Path(scratch) / "damaged")
+        try:
+            built.rename(folder)
+        except OSError:
+            # Another process was faster: a folder that is whole has the same content as ours.
+            if not is_whole(folder):
+                raise
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fingerprint(documents: list[str], config: DataConfig) -> str:
+    """Return the SHA-256 of all that decides the tokens; block size and source path do not."""
+    choices = {
+        "format": FORMAT,
+        "tokenizer": config.tokenizer,
+        "split": config.split,
+        "val_fraction": config.val_fraction,
+        "split_seed": config.split_seed if config.split == "documents" else None,
+        "bpe": [config.vocab_size, tokenizers.__version__] if config.tokenizer == "bpe" else None,
+    }
+    digest = hashlib.sha256(json.dumps(choices, sort_keys=True).encode())
+    for text in documents:
+        content = text.encode()
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
+    return digest.hexdigest()
