@@ -39,8 +39,8 @@ def test_unpack_gives_each_document_a_row():
 
 
 def test_starts_are_first_tokens():
-    assert packing.starts(LENGTHS, (1, 6)).tolist() == [[True, False, False, True, True, False]]
-    assert packing.starts(torch.tensor([2, 1, 3]), (2, 3)).tolist() == [[True, False, True], [True, False, False]]
+    assert packing.starts(LENGTHS, 1, 6).tolist() == [[True, False, False, True, True, False]]
+    assert packing.starts(torch.tensor([2, 1, 3]), 2, 3).tolist() == [[True, False, True], [True, False, False]]
 
 
 def test_repack_undoes_unpack_with_exact_gradients():

@@ -86,6 +86,10 @@ def test_causal_transform_and_inverse_do_not_depend_on_what_follows():
     longer = ops.istft(whole, 16, 4, causal=True)
     # Sample n waits for frames up to (n + 16) // 4: with 11 frames, samples before 28 are final.
     torch.testing.assert_close(ops.istft(part, 16, 4, causal=True)[:28], longer[:28], rtol=0, atol=1e-14)
+    # What is not final yet is the part that these frames give: silent frames after them add nothing.
+    silent = torch.cat([part, torch.zeros_like(part)])
+    got = ops.istft(silent, 16, 4, causal=True)[:40]
+    torch.testing.assert_close(got, ops.istft(part, 16, 4, causal=True), rtol=0, atol=1e-14)
 
 
 def test_neighbouring_bins_of_a_tone_have_one_phase():

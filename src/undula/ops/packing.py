@@ -34,11 +34,11 @@ def lengths_from_positions(position_ids: Int[Tensor, "B T"]) -> Lengths:
     return _runs(position_ids[:, 1:] != position_ids[:, :-1] + 1)
 
 
-def starts(lengths: Lengths, shape: tuple[int, int]) -> Bool[Tensor, "B T"]:
-    """Return where documents begin in packed rows of the given shape."""
-    first = torch.zeros(shape[0] * shape[1], dtype=torch.bool, device=lengths.device)
+def starts(lengths: Lengths, rows: int, steps: int) -> Bool[Tensor, "B T"]:
+    """Return where documents begin in packed rows of `steps` tokens each."""
+    first = torch.zeros(rows * steps, dtype=torch.bool, device=lengths.device)
     first[lengths.cumsum(0) - lengths] = True
-    return first.view(shape)
+    return first.view(rows, steps)
 
 
 def unpack(lengths: Lengths, *rows: Int[Tensor, "B T"]) -> tuple[Bool[Tensor, "n L"], list[Int[Tensor, "n L"]]]:
@@ -52,7 +52,7 @@ def unpack(lengths: Lengths, *rows: Int[Tensor, "B T"]) -> tuple[Bool[Tensor, "n
     """
     longest = int(lengths.max())
     real = torch.arange(longest, device=lengths.device) < lengths[:, None]
-    apart = [packed.new_zeros(real.shape).masked_scatter(real.to(packed.device), packed) for packed in rows]
+    apart = [packed.new_zeros(real.shape).masked_scatter(real, packed) for packed in rows]
     return real, apart
 
 

@@ -1,0 +1,1 @@
+"""Pictures: functions that take arrays or waves and return matplotlib figures, without touching pyplot."""

@@ -1,0 +1,66 @@
+"""A bank of damped harmonics: streams as it convolves, and starts over the stated range."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.reference.convolution import impulse_response as definition
+from undula.nn.damped_filter import DampedHarmonics
+from undula.ops.fft import causal_conv
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12])
+def test_convolution_cut_in_two_rings_on(cut):
+    bank = DampedHarmonics(3, 4).double()
+    u = torch.randn(2, 3, 13, dtype=torch.float64)
+    whole = causal_conv(u, bank.impulse_response(13))
+    state = bank.absorb(u[..., :cut], torch.zeros(2, 3, 4, 2, dtype=torch.float64))
+    rest = causal_conv(u[..., cut:], bank.impulse_response(13 - cut)) + bank.ring_out(state, 13 - cut)
+    torch.testing.assert_close(rest, whole[..., cut:], atol=1e-12, rtol=0)
+    y, _ = bank.step(u[..., cut], state)
+    torch.testing.assert_close(y, whole[..., cut], atol=1e-12, rtol=0)
+
+
+def test_starts_over_the_stated_range():
+    bank = DampedHarmonics(200, 8, slowest=0.01)
+    decay = bank.log_decay.exp().median(dim=0).values
+    assert decay[0].item() == pytest.approx(0.5, rel=0.1)
+    assert decay[-1].item() == pytest.approx(0.01, rel=0.1)
+    assert bank.modes == 8
+    assert 0 <= bank.frequency.min().item() <= bank.frequency.max().item() < math.pi
+    assert bank.frequency[:20].max().item() < 0.1 * math.pi
+    power = bank.gain.square().sum((1, 2)).mean().item()
+    assert power == pytest.approx(1, rel=0.1)
+
+
+def test_the_filter_is_computed_in_single_precision_at_least():
+    bank = DampedHarmonics(3, 4).bfloat16()
+    assert bank.impulse_response(9).dtype is torch.float32
+    y, state = bank.step(torch.randn(2, 3).bfloat16(), torch.zeros(2, 3, 4, 2))
+    assert (y.dtype, state.dtype) == (torch.float32, torch.float32)
+
+
+def test_the_filter_is_the_definition_with_a_direct_path():
+    bank = DampedHarmonics(3, 4).double()
+    torch.nn.init.normal_(bank.direct)
+    parts = [t.detach().numpy() for t in (bank.log_decay.exp(), bank.frequency, bank.gain)]
+    want = definition(*parts, 9)
+    want[:, 0] += bank.direct.detach().numpy()
+    np.testing.assert_allclose(bank.impulse_response(9).detach().numpy(), want, atol=1e-12)
+
+
+def test_mixed_precision_leaves_the_filter_alone():
+    bank = DampedHarmonics(3, 4)
+    u, state = torch.randn(2, 3, 9), torch.randn(2, 3, 4, 2)
+    want = (bank.impulse_response(50), bank.ring_out(state, 9), bank.absorb(u, state), *bank.step(u[..., 0], state))
+    with torch.autocast("cpu", torch.bfloat16):
+        got = (bank.impulse_response(50), bank.ring_out(state, 9), bank.absorb(u, state), *bank.step(u[..., 0], state))
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_every_filter_decays():
+    h = DampedHarmonics(16, 8).impulse_response(20_000)
+    assert h.isfinite().all()
+    assert h[:, -100:].abs().max() < 1e-3 * h.abs().max()
