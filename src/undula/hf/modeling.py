@@ -1,0 +1,255 @@
+"""`UndulaForCausalLM`: our language models as ordinary Hugging Face ones; importing this file registers it.
+
+`AutoModelForCausalLM.from_pretrained(folder)` works once this file, or the name `undula.UndulaForCausalLM`, has been
+imported. Folders hold weights and JSON, no code: loading one never runs any.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils.generic import can_return_tuple
+
+from undula.hf.cache import UndulaCache
+from undula.hf.configuration import UndulaConfig
+from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_unsupported
+from undula.models.backbone import Backbone
+from undula.models.language_model import build_language_model
+from undula.ops.packing import Lengths, repack, starts, unpack
+from undula.shapes import Logits, TokenIds
+
+IGNORED = -100
+"""Label of a position that the loss leaves out."""
+
+
+class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
+    """A causal language model with transformers' interface: Trainer, `generate`, PEFT, pipelines.
+
+    Start values are those of the model itself; weights that a checkpoint lacks are an error, not random numbers.
+    """
+
+    config_class = UndulaConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    accepts_loss_kwargs = True
+    supports_gradient_checkpointing = True
+    gradient_checkpointing = False
+    _no_split_modules = ["PreNormBlock", "ParallelBlock", "DeepNormParallelBlock"]
+    _supports_sdpa = True
+    # States cannot be turned back, so generate refuses assisted decoding.
+    _is_stateful = True
+
+    def __init__(self, config: UndulaConfig) -> None:
+        super().__init__(config)
+        self.model = build_language_model(config.model_config)
+        self.context_length = config.model_config.context_length
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: TokenIds | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Int[Tensor, "#B T"] | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Int[Tensor, "B T"] | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Int[Tensor, " kept"] = 0,
+        num_items_in_batch: Tensor | int | None = None,
+        seq_idx: Int[Tensor, "B T"] | None = None,
+        cu_seq_lens_q: Int[Tensor, " bounds"] | None = None,
+        cu_seq_lens_k: Int[Tensor, " bounds"] | None = None,
+        max_length_q: int | None = None,
+        max_length_k: int | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Return scores, and the loss where labels are given.
+
+        Args:
+            input_ids: tokens.
+            attention_mask: 1 = real token; (B, T), or with a cache (B, tokens before + T).
+            position_ids: read only to find packed documents where there is no mask: mixers count positions themselves.
+            past_key_values: an `UndulaCache` that the tokens continue; it is brought forward.
+            inputs_embeds: refused.
+            labels: the tokens themselves, -100 where the loss leaves them out; position t is held against label t + 1.
+            use_cache: True makes a cache where none is given. By default none is made.
+            logits_to_keep: return the scores of this many last positions, or of these positions; 0: all.
+            num_items_in_batch: what the summed loss is divided by, instead of the labels of this call.
+            seq_idx, cu_seq_lens_q: documents of packed rows, which then do not see each other.
+            cu_seq_lens_k, max_length_q, max_length_k: say the same again.
+            kwargs: shift_labels, (B, T): labels that are shifted already; position t is held against label t.
+
+        Raises:
+            ValueError: for a sequence longer than the model's context, a packed row with a cache, or what is not
+                supported; says what to do.
+        """
+        # Among the named arguments, Trainer would take it for a label that every batch has.
+        shift_labels = kwargs.pop("shift_labels", None)
+        refuse_unsupported(inputs_embeds, kwargs)
+        if input_ids is None:
+            raise ValueError("got no input_ids; give the tokens")
+        cache = UndulaCache() if use_cache and past_key_values is None else own_cache(past_key_values)
+        mask = padding_mask(attention_mask, input_ids, 0 if cache is None else cache.seen_tokens)
+        positions = position_ids if attention_mask is None else None
+        lengths = document_lengths(input_ids, positions, seq_idx, cu_seq_lens_q, cache)
+        logits = self._scores(input_ids, mask, lengths, cache)
+        if labels is not None and lengths is not None:
+            # The first token of a document is no continuation of the document before.
+            labels = labels.masked_fill(starts(lengths, *labels.shape), IGNORED)
+        loss = self._loss(logits, labels, shift_labels, num_items_in_batch)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return CausalLMOutputWithPast(loss=loss, logits=logits[:, kept], past_key_values=cache)
+
+    def _loss(
+        self, logits: Logits, labels: Tensor | None, shift_labels: Tensor | None, num_items: Tensor | int | None
+    ) -> Tensor | None:
+        if labels is None and shift_labels is None:
+            return None
+        return self.loss_function(
+            logits=logits,
+            labels=labels,
+            vocab_size=logits.shape[-1],
+            num_items_in_batch=num_items,
+            shift_labels=shift_labels,
+        )
+
+    def _scores(
+        self, input_ids: TokenIds, mask: Tensor | None, lengths: Lengths | None, cache: UndulaCache | None
+    ) -> Logits:
+        """Scores of all positions, packed documents apart from each other, the cache brought forward."""
+        if lengths is not None:
+            rows = [input_ids] if mask is None else [input_ids, mask.to(input_ids.dtype)]
+            present, (documents, *unpadded) = unpack(lengths, *rows)
+            self._check_length(documents.shape[1])
+            return repack(self.model(documents, unpadded[0] if unpadded else present), present, len(input_ids))
+        self._check_length(input_ids.shape[1] + (0 if cache is None else cache.seen_tokens))
+        return self.model(input_ids, mask) if cache is None else cache.advance(self.model, input_ids, mask)
+
+    def _check_length(self, tokens: int) -> None:
+        if self.context_length is not None and tokens > self.context_length:
+            raise ValueError(
+                f"got {tokens} tokens (prompt and new ones together), more than the model's context_length="
+                f"{self.context_length}; shorten them, or train with context_length=None, which has no limit"
+            )
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        """Return the table of token embeddings."""
+        return next(module for module in self.model.modules() if isinstance(module, nn.Embedding))
+
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, mean_resizing: bool = True
+    ) -> nn.Embedding:
+        """Return the embeddings if nothing is to change.
+
+        Raises:
+            ValueError: for another number of tokens: the vocabulary is part of the model's configuration.
+        """
+        del mean_resizing
+        now = self.config.vocab_size
+        wanted = new_num_tokens or now
+        if pad_to_multiple_of:
+            wanted = -(-wanted // pad_to_multiple_of) * pad_to_multiple_of
+        if wanted != now:
+            raise ValueError(
+                f"got {wanted} tokens, the model has {now}; build a new one with model.vocab_size={wanted}"
+            )
+        return self.get_input_embeddings()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
+        """Return the model of a folder or hub name, from safetensors alone; see `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            ValueError: when weights and configuration do not belong together.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        # Pickled weights are an error even where they are all that there is.
+        kwargs["use_safetensors"] = True
+        where = pretrained_model_name_or_path
+        try:
+            loaded: Any = super().from_pretrained(where, *model_args, output_loading_info=True, **kwargs)
+        except SafetensorError as error:
+            raise ValueError(f"{where}: the weights are damaged ({error}); take an earlier checkpoint") from error
+        model, info = loaded
+        for fault in ("missing", "unexpected", "mismatched"):
+            keys = sorted(str(key) for key in info[f"{fault}_keys"])
+            if keys:
+                raise ValueError(
+                    f"{where}: {len(keys)} {fault} weights, such as {keys[0]}; the checkpoint "
+                    "is damaged or belongs to another config.json"
+                )
+        return (model, info) if with_info else model
+
+    @classmethod
+    def get_init_context(cls, *args: Any, **kwargs: Any) -> list[Any]:
+        """Return the contexts in which `from_pretrained` calls the constructor."""
+        return [*super().get_init_context(*args, **kwargs), _linspace_where_the_rest_is()]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave the start values that the model's own constructor made."""
+
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, every_n_layers: int = 1
+    ) -> None:
+        """Keep only the input of each block and compute the rest again in the backward pass."""
+        self.gradient_checkpointing = enable
+        blocks = [block for m in self.model.modules() if isinstance(m, Backbone) for block in m.layers]
+        for index, block in enumerate(blocks):
+            vars(block).pop("forward", None)
+            if enable and index % every_n_layers == 0:
+                block.forward = partial(_checkpointed, block.forward, gradient_checkpointing_func)
+
+    def _prepare_cache_for_generation(
+        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Give `generate` a cache of our kind, the only one that there is."""
+        kind = generation_config.cache_implementation
+        if kind not in (None, "dynamic"):
+            raise ValueError(f"cache_implementation={kind!r}: undula models have one kind of cache; leave it out")
+        if generation_config.is_assistant:
+            raise ValueError("an undula model cannot be an assistant: its states cannot be turned back")
+        if generation_config.use_cache is not False and model_kwargs.get("past_key_values") is None:
+            model_kwargs["past_key_values"] = UndulaCache()
+        else:
+            base: Any = super()
+            base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+
+    def _validate_generated_length(
+        self, generation_config: GenerationConfig, input_ids_length: int, has_default_max_length: bool
+    ) -> None:
+        """Refuse a prompt that leaves no room, before the first token is computed."""
+        self._check_length(max(input_ids_length, generation_config.max_length or 0))
+        base: Any = super()
+        base._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
+
+
+@contextmanager
+def _linspace_where_the_rest_is() -> Iterator[None]:
+    """Make torch.linspace obey the default device again.
+
+    transformers constructs on the meta device but has linspace make its numbers on the CPU, for models that read them
+    in the constructor; ours compute with them there, and devices must not mix.
+    """
+    before = torch.linspace
+    torch.linspace = partial(before, device=torch.get_default_device())
+    try:
+        yield
+    finally:
+        torch.linspace = before
+
+
+def _checkpointed(forward: Any, run: Any, *args: Any, **kwargs: Any) -> Any:
+    return run(forward, *args, **kwargs) if torch.is_grad_enabled() else forward(*args, **kwargs)
+
+
+AutoModelForCausalLM.register(UndulaConfig, UndulaForCausalLM, exist_ok=True)
