@@ -15,9 +15,7 @@ def sdpa(q, k, v, causal, key_mask=None, scale=None):
                 here = total - steps + i
                 if key_mask is not None and not key_mask[b, here]:
                     continue
-                seen = [
-                    s for s in range(total) if (not causal or s <= here) and (key_mask is None or key_mask[b, s])
-                ]
+                seen = [s for s in range(total) if (not causal or s <= here) and (key_mask is None or key_mask[b, s])]
                 scores = scale * k[b, n // shared, seen] @ q[b, n, i]
                 weights = np.exp(scores - scores.max())
                 out[b, n, i] = weights / weights.sum() @ v[b, n // shared, seen]

@@ -31,11 +31,11 @@ def harmonic_states(u, decay, frequency):
 
 
 def gated(x, p, mask, mix):
-    """out_proj(q * mix(k * v)) with q, k, v a short convolution of a projection, for x (B, T, D)."""
-    z = x @ p["in_proj.weight"].T
+    """out_proj(q * mix(k * v)) with q, k, v projections of a short convolution, for x (B, T, D)."""
     if mask is not None:
-        z = np.where(mask[..., None], z, 0.0)
-    q, k, v = np.split(short_conv(z, p["short.weight"], p["short.bias"]), 3, axis=-1)
+        x = np.where(mask[..., None], x, 0.0)
+    smooth = short_conv(x, p["gate.short.weight"], p["gate.short.bias"])
+    q, k, v = np.split(smooth @ p["gate.in_proj.weight"].T, 3, axis=-1)
     u = k * v
     if mask is not None:
         u = np.where(mask[..., None], u, 0.0)
@@ -46,14 +46,13 @@ def fft_conv_mixer(x, p, causal=True, mask=None):
     """The fft_conv mixer."""
 
     def mix(u):
-        h = impulse_response(
-            np.exp(p["filter.log_decay"]), p["filter.frequency"], p["filter.gain"], u.shape[1]
-        )
+        h = impulse_response(np.exp(p["filter.log_decay"]), p["filter.frequency"], p["filter.gain"], u.shape[1])
+        h[:, 0] += p["filter.direct"]
         rows = u.transpose(0, 2, 1)
         y = causal_conv(rows, h)
         if not causal:
             y = y + causal_conv(rows[..., ::-1], h)[..., ::-1] - h[:, :1] * rows
-        return (y + p["filter.direct"][:, None] * rows).transpose(0, 2, 1)
+        return y.transpose(0, 2, 1)
 
     return gated(x, p, mask, mix)
 

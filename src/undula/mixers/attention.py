@@ -17,11 +17,11 @@ from undula.shapes import PaddingMask, Sequence
 
 @dataclass
 class AttentionState(State):
-    """Keys and values of all positions so far, which of them are real, and the short convolution's last inputs."""
+    """Keys and values so far, which of them are real (None: all), and the short convolution's last inputs."""
 
     keys: Float[Tensor, "B G S E"]
     values: Float[Tensor, "B G S E"]
-    real: Bool[Tensor, "B S"]
+    real: Bool[Tensor, "B S"] | None
     recent: Float[Tensor, "B C L"] | None
 
 
@@ -114,10 +114,8 @@ class FlashAttention(Mixer):
         past = state if isinstance(state, AttentionState) else None
         q, k, v, recent = self._project(x, real, past)
         if past is not None:
-            before = past.real
-            now = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if real is None else real
+            real = _joined(past, real, x)
             k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
-            real = torch.cat([before, now], dim=1)
             past = AttentionState(k, v, real, recent)
         out = sdpa(
             q,
@@ -165,8 +163,17 @@ class FlashAttention(Mixer):
         device, dtype = device or weight.device, dtype or weight.dtype
         nothing = torch.zeros(batch_size, self.n_heads_kv, 0, self.d_head, device=device, dtype=dtype)
         recent = None if self.short is None else self.short.no_past(batch_size, device, dtype)
-        real = torch.ones(batch_size, 0, dtype=torch.bool, device=device)
-        return AttentionState(nothing, nothing, real, recent)
+        return AttentionState(nothing, nothing, None, recent)
+
+
+def _joined(past: AttentionState, real: Tensor | None, x: Tensor) -> Tensor | None:
+    """Which positions are real, the past and the present; None while there is no padding, which keeps the fast path."""
+    if past.real is None and real is None:
+        return None
+    batch, steps = x.shape[:2]
+    before = x.new_ones(batch, past.keys.shape[2], dtype=torch.bool) if past.real is None else past.real
+    now = x.new_ones(batch, steps, dtype=torch.bool) if real is None else real
+    return torch.cat([before, now], dim=1)
 
 
 def _check_heads(d_model: int, n_heads: int, n_heads_kv: int, rotary: bool) -> None:

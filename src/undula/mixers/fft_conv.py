@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from undula.mixers.base import MIXERS, Mixer, State, Traits
 from undula.nn.damped_filter import DampedHarmonics
-from undula.nn.short_conv import CausalConv
+from undula.nn.gate import GatedProduct
 from undula.ops.fft import causal_conv
 from undula.shapes import PaddingMask, Sequence
 
@@ -27,15 +26,15 @@ class FFTConvState(State):
 
 @MIXERS.register("fft_conv")
 class FFTConv(Mixer):
-    """y = out_proj(q * (h (*) (k * v))) with q, k, v from a short convolution of a projection.
+    """y = out_proj(q * (h (*) (k * v))) with q, k, v projections of a short convolution of the input.
 
     (*) is the causal convolution with a filter h of damped harmonics per channel. Cost T log T; streaming costs a
-    constant per step and D (2 M + 3 (taps - 1)) numbers of state. Filters run in float32 or wider.
+    constant per step and D (2 M + taps - 1) numbers of state. Filters run in float32 or wider.
 
     Args:
         d_model: width.
         num_modes: damped harmonics in each filter.
-        short_conv: taps of the convolution on q, k and v.
+        short_conv: taps of the short convolution.
 
     Source: Poli et al., "Hyena Hierarchy", arXiv 2302.10866; Gu et al., arXiv 2206.11893 (the filters).
     """
@@ -45,8 +44,7 @@ class FFTConv(Mixer):
     def __init__(self, d_model: int, *, num_modes: int = 8, short_conv: int = 4) -> None:
         super().__init__()
         self.d_model = d_model
-        self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.short = CausalConv(3 * d_model, short_conv)
+        self.gate = GatedProduct(d_model, short_conv)
         self.filter = DampedHarmonics(d_model, num_modes)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
@@ -63,36 +61,22 @@ class FFTConv(Mixer):
         real = None if attention_mask is None else attention_mask.bool()
         if isinstance(state, FFTConvState):
             return self._stream(x, real, state)
-        q, u = self._gate(self.short(self._project(x, real)), real)
+        q, u, _ = self.gate(x, real, None)
         h = self.filter.impulse_response(x.shape[1])
         y = causal_conv(u, h)
         if not causal:
-            y = y + causal_conv(u.flip(-1), h).flip(-1) - h[:, :1] * u
-        return self._leave(q, y)
-
-    def _project(self, x: Tensor, real: Tensor | None) -> Float[Tensor, "B C T"]:
-        z = rearrange(self.in_proj(x), "b t c -> b c t")
-        return z if real is None else torch.where(real[:, None], z, 0.0)
-
-    def _gate(self, z: Tensor, real: Tensor | None) -> tuple[Float[Tensor, "B D T"], Float[Tensor, "B D T"]]:
-        """The output gate, and the product that is filtered; silent at padding, although the short filter has a bias."""
-        q, k, v = z.chunk(3, dim=1)
-        u = k * v
-        return q, u if real is None else torch.where(real[:, None], u, 0.0)
-
-    def _leave(self, q: Tensor, y: Tensor) -> Sequence:
-        return self.out_proj(rearrange(q * y, "b d t -> b t d"))
+            y = y + causal_conv(u.flip(-1), h).flip(-1) - (h[:, :1] * u).to(y.dtype)
+        return self.out_proj(q * y.transpose(1, 2))
 
     def _stream(self, x: Tensor, real: Tensor | None, state: FFTConvState) -> tuple[Sequence, FFTConvState]:
         pieces = []
         for start in range(0, x.shape[1], PIECE):
             here = slice(start, start + PIECE)
             mask = None if real is None else real[:, here]
-            z, recent = self.short.stream(self._project(x[:, here], mask), state.recent)
-            q, u = self._gate(z, mask)
+            q, u, recent = self.gate(x[:, here], mask, state.recent)
             y, poles = self._continue(u.to(state.poles.dtype), state.poles)
             state = FFTConvState(poles, recent)
-            pieces.append(self._leave(q, y.to(q.dtype)))
+            pieces.append(self.out_proj(q * y.transpose(1, 2).to(q.dtype)))
         return torch.cat(pieces, dim=1), state
 
     def _continue(self, u: Tensor, poles: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,8 +92,8 @@ class FFTConv(Mixer):
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> FFTConvState:
         """Return the state before the first position: silence. The poles' states are float32 or wider."""
-        weight = self.in_proj.weight
+        weight = self.out_proj.weight
         device, dtype = device or weight.device, dtype or weight.dtype
         wide = torch.promote_types(dtype, torch.float32)
         poles = torch.zeros(batch_size, self.d_model, self.filter.modes, 2, device=device, dtype=wide)
-        return FFTConvState(poles, self.short.no_past(batch_size, device, dtype))
+        return FFTConvState(poles, self.gate.short.no_past(batch_size, device, dtype))

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.nn.gate import GatedProduct
 from undula.nn.short_conv import CausalConv
 from undula.shapes import PaddingMask, Sequence
 
@@ -22,12 +22,12 @@ class ShortConvState(State):
 
 @MIXERS.register("short_conv")
 class ShortConv(Mixer):
-    """y = out_proj(q * conv(k * v)) with q, k, v from a convolution of a projection; both filters are short.
+    """y = out_proj(q * conv(k * v)) with q, k, v projections of a convolution of the input; both filters are short.
 
     Args:
         d_model: width.
         taps: positions that the filter of the product k * v sees.
-        short_conv: taps of the convolution on q, k and v.
+        short_conv: taps of the first convolution.
 
     Source: the short filters of Poli et al., arXiv 2302.10866, without the long one.
     """
@@ -42,8 +42,7 @@ class ShortConv(Mixer):
     def __init__(self, d_model: int, *, taps: int = 16, short_conv: int = 4) -> None:
         super().__init__()
         self.d_model = d_model
-        self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.short = CausalConv(3 * d_model, short_conv)
+        self.gate = GatedProduct(d_model, short_conv)
         self.filter = CausalConv(d_model, taps)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
@@ -63,22 +62,19 @@ class ShortConv(Mixer):
         """
         if not causal:
             raise ValueError("short_conv looks back only; use attention or fft_conv where causal=False")
-        real = None if attention_mask is None else attention_mask.bool()[:, None]
+        real = None if attention_mask is None else attention_mask.bool()
         past = state if isinstance(state, ShortConvState) else self.init_state(len(x), device=x.device, dtype=x.dtype)
-        z = rearrange(self.in_proj(x), "b t c -> b c t")
-        z, recent = self.short.stream(z if real is None else torch.where(real, z, 0.0), past.recent)
-        q, k, v = z.chunk(3, dim=1)
-        u = k * v if real is None else torch.where(real, k * v, 0.0)
+        q, u, recent = self.gate(x, real, past.recent)
         filtered, products = self.filter.stream(u, past.products)
-        y = self.out_proj(rearrange(q * filtered, "b d t -> b t d"))
+        y = self.out_proj(q * filtered.transpose(1, 2))
         return y if state is None else (y, ShortConvState(recent, products))
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> ShortConvState:
         """Return the state before the first position: silence."""
-        weight = self.in_proj.weight
+        weight = self.out_proj.weight
         device, dtype = device or weight.device, dtype or weight.dtype
         return ShortConvState(
-            self.short.no_past(batch_size, device, dtype), self.filter.no_past(batch_size, device, dtype)
+            self.gate.short.no_past(batch_size, device, dtype), self.filter.no_past(batch_size, device, dtype)
         )

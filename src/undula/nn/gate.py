@@ -1,0 +1,42 @@
+"""What gated convolutions start with: a short convolution, a gate, and the product that is filtered."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from undula.nn.short_conv import CausalConv
+from undula.shapes import Sequence
+
+
+class GatedProduct(nn.Module):
+    """q and k * v, where q, k, v project a short convolution of the input.
+
+    The short convolution comes before the projection, on D channels instead of 3 D: a third of its cost, and on
+    characters it learns better than the usual order of Hyena and H3.
+
+    Args:
+        d_model: width.
+        taps: positions that the short convolution sees.
+    """
+
+    def __init__(self, d_model: int, taps: int) -> None:
+        super().__init__()
+        self.short = CausalConv(d_model, taps)
+        self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
+
+    def forward(
+        self, x: Sequence, real: Bool[Tensor, "B T"] | None, past: Float[Tensor, "B D L"] | None
+    ) -> tuple[Sequence, Float[Tensor, "B D T"], Float[Tensor, "B D L"] | None]:
+        """Return the gate, the product (channels first; silent at padding) and the inputs to keep for the next piece.
+
+        Args:
+            x: the sequence.
+            real: True at real positions; None: all.
+            past: inputs before the first position, to continue a sequence.
+        """
+        rows = (x if real is None else torch.where(real[..., None], x, 0.0)).transpose(1, 2)
+        smooth, recent = (self.short(rows), None) if past is None else self.short.stream(rows, past)
+        q, k, v = self.in_proj(smooth.transpose(1, 2)).chunk(3, dim=-1)
+        # The short convolution has a bias, so padding is not silent by itself.
+        product = k * v if real is None else torch.where(real[..., None], k * v, 0.0)
+        return q, product.transpose(1, 2), recent
