@@ -8,15 +8,16 @@ from torch import nn
 RESIDUAL_OUTPUTS = ("out_proj", "w2", "linear2")
 """Names of the projections that write into the residual stream."""
 
-WAVE_OUTPUT = "to_wave"
-"""Name of the projections that make waves: they start large enough for waves to differ from token to token."""
+CODEC = {"expand", "linears", "from_wave", "to_wave"}
+"""Names of the projections between tokens and waves: nothing normalises their input, so they must keep its size."""
 
 
 def initialise(model: nn.Module, num_layers: int, std: float = 0.02) -> None:
     """Fill linear and embedding weights from a normal distribution, biases with zero.
 
     Projections that write into the residual stream start smaller, by 1 / sqrt(2 num_layers), so that its variance does
-    not grow with depth.
+    not grow with depth. Between tokens and waves, embeddings start with standard deviation 1 and projections with
+    1 / sqrt(width), so that waves differ from token to token from the first step on.
 
     Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), section 2.3.
     """
@@ -29,6 +30,8 @@ def initialise(model: nn.Module, num_layers: int, std: float = 0.02) -> None:
 
 def _spread(name: str, module: nn.Linear | nn.Embedding, num_layers: int, std: float) -> float:
     path = name.split(".")
-    if WAVE_OUTPUT in path:
+    if path[-1] in RESIDUAL_OUTPUTS:
+        return std / (2 * num_layers) ** 0.5
+    if CODEC.intersection(path):
         return module.weight.shape[1] ** -0.5
-    return std / (2 * num_layers) ** 0.5 if path[-1] in RESIDUAL_OUTPUTS else std
+    return 1.0 if "wave_encoder" in path and isinstance(module, nn.Embedding) else std
