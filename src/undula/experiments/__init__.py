@@ -1,0 +1,1 @@
+"""Runs in folders: train, resume, load, evaluate."""

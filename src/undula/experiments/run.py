@@ -1,0 +1,255 @@
+"""A run is a folder: train into it, resume it, load its model, score it.
+
+config.json          the whole configuration
+metrics.jsonl        a line for each log and each score of the held-out text
+checkpoints/step-N   a Hugging Face model folder, with what a resumed run needs
+LATEST               the name of the newest checkpoint
+"""
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from undula.config import from_dict, to_dict
+from undula.data.build import Prepared, evaluation_stream, prepare
+from undula.data.stream import EvalWindows
+from undula.hf.configuration import UndulaConfig
+from undula.hf.modeling import UndulaForCausalLM
+from undula.ops.metrics import Metrics
+from undula.training.config import TrainConfig
+from undula.training.manifest import Checkpoint, newest_whole, write_flushed
+from undula.training.quiet import no_progress_bars
+from undula.training.records import METRICS, Line, Listener, drop_lines_after, read_lines
+from undula.training.state import kept_rng
+from undula.training.trainer import BUILDING, RunTrainer
+from undula.validation.evaluate import evaluate
+
+CONFIG = "config.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What came of a run.
+
+    Args:
+        folder: where it is.
+        config: what was run, the vocabulary's size filled in.
+        checkpoint: the last one.
+        validation: score of the held-out text after the last step.
+        parameters: trained numbers of the model.
+        where: what ran it, such as "cpu, float32".
+    """
+
+    folder: Path
+    config: TrainConfig
+    checkpoint: Path
+    validation: Metrics
+    parameters: int
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """A trained model, as its run left it.
+
+    Args:
+        folder: the run's folder.
+        config: what was run.
+        checkpoint: where model and tokenizer come from.
+        model: in evaluation mode, on the CPU.
+        tokenizer: its tokenizer.
+    """
+
+    folder: Path
+    config: TrainConfig
+    checkpoint: Checkpoint
+    model: UndulaForCausalLM
+    tokenizer: PreTrainedTokenizerFast
+
+
+def train_run(
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Listener | None = None,
+    cache_dir: Path | None = None,
+) -> RunResult:
+    """Train a model into a folder; the global random generators are left as they were.
+
+    Args:
+        config: the whole run.
+        out: the run's folder; made if needed.
+        resume: go on where the newest whole checkpoint ends, bit for bit; without one, from the start.
+        progress: told about the progress.
+        cache_dir: where prepared corpora are kept.
+
+    Raises:
+        ValueError: when `out` holds a run already (without resume), was made from another configuration or text (with
+            resume), or has no whole checkpoint left; when the text is too short; when the loss is no longer finite.
+        FileNotFoundError: when there is no run to resume, or no text.
+        OSError: when the disk is full.
+    """
+    with kept_rng():
+        prepared = prepare(config.data, cache_dir)
+        config = _resolved(config, prepared)
+        # The same start values whatever was drawn before, in this process or in another. Built before the folder is
+        # touched: a configuration that is refused leaves none behind.
+        torch.manual_seed(config.seed)
+        model = _build_model(config, prepared.tokenizer)
+        checkpoint = _open_for_resume(config, prepared, out) if resume else _open_new(config, out)
+        trainer = RunTrainer(model, config, prepared, out, progress)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+        # A run that was finished before has no step left, after which it would be scored.
+        validation = trainer.validation if trainer.validation.num_tokens else trainer.score()
+    shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+    return RunResult(
+        folder=out,
+        config=config,
+        checkpoint=out / "checkpoints" / f"step-{config.steps}",
+        validation=validation,
+        parameters=sum(p.numel() for p in model.parameters()),
+        where=trainer.where,
+    )
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """Return the configuration of a run.
+
+    Raises:
+        FileNotFoundError: when the folder is no run.
+        ValueError: when its configuration cannot be read.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {CONFIG}; give one that `train` made")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); the run cannot be read") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}, wanted the keys of a configuration")
+    return from_dict(TrainConfig, values, CONFIG)
+
+
+def read_metrics(folder: Path) -> list[Line]:
+    """Return the lines of a run's metrics: training lines have `loss`, scores `validation_loss`.
+
+    Raises:
+        FileNotFoundError: when the folder is no run.
+        ValueError: when a line is not JSON.
+    """
+    read_config(folder)
+    return read_lines(folder / METRICS)
+
+
+def load_run(folder: Path) -> Run:
+    """Return the model of a run's newest whole checkpoint, with tokenizer and configuration.
+
+    Raises:
+        FileNotFoundError: when the folder is no run, or has no checkpoint yet.
+        ValueError: when every checkpoint is damaged.
+    """
+    config = read_config(folder)
+    checkpoint = newest_whole(folder)
+    if checkpoint is None:
+        raise FileNotFoundError(f"{folder} has no checkpoint yet; resume the run until it has saved one")
+    with no_progress_bars():
+        model = UndulaForCausalLM.from_pretrained(checkpoint.path)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
+    return Run(folder=folder, config=config, checkpoint=checkpoint, model=model, tokenizer=tokenizer)
+
+
+def evaluate_run(folder: Path, data: str | None = None, *, cache_dir: Path | None = None) -> Metrics:
+    """Return the score of a run's model.
+
+    Args:
+        folder: the run's folder.
+        data: a text file or folder, scored whole; by default the run's own held-out text.
+        cache_dir: where prepared corpora are kept.
+
+    Raises:
+        FileNotFoundError: when the folder is no run, or the text does not exist.
+        ValueError: when the run's text is no longer what it was, or a text is too short or unknown to the tokenizer.
+    """
+    run = load_run(folder)
+    if data is None:
+        prepared = prepare(run.config.data, cache_dir)
+        _check_text(run.checkpoint, prepared)
+        windows = prepared.eval_windows()
+    else:
+        windows = EvalWindows(evaluation_stream(data, run.tokenizer), run.config.data.block_size)
+    return evaluate(run.model, windows, run.config.eval_batch_size)
+
+
+def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
+    """The configuration with what only the data know, and a path that means the same from any folder."""
+    source = Path(config.data.source)
+    data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
+    return dataclasses.replace(
+        config, data=data, model=dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
+    )
+
+
+def _build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> UndulaForCausalLM:
+    pad, eos = (cast(int, i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id))
+    return UndulaForCausalLM(UndulaConfig(model=to_dict(config.model), pad_token_id=pad, eos_token_id=eos))
+
+
+def _open_new(config: TrainConfig, out: Path) -> None:
+    if not _is_first_process():
+        return
+    if (out / CONFIG).exists():
+        raise ValueError(f"{out} holds a run already; resume it, or choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_flushed(out / CONFIG, json.dumps(to_dict(config), indent=1) + "\n")
+
+
+def _open_for_resume(config: TrainConfig, prepared: Prepared, out: Path) -> Checkpoint | None:
+    changed = _differences(to_dict(read_config(out)), to_dict(config))
+    if changed:
+        raise ValueError(f"{out} was made from another configuration: {', '.join(changed)}; start a new run for it")
+    checkpoint = newest_whole(out)
+    if checkpoint is None:
+        log.warning("%s has no checkpoint yet; starting from the first step", out)
+    else:
+        _check_text(checkpoint, prepared)
+    if _is_first_process():
+        shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+        drop_lines_after(out / METRICS, 0 if checkpoint is None else checkpoint.step)
+    return checkpoint
+
+
+def _is_first_process() -> bool:
+    """Whether this process writes the folder; torchrun numbers the processes that it starts."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:
+    if checkpoint.data != prepared.fingerprint:
+        raise ValueError(
+            f"{prepared.config.source} is no longer the text that {checkpoint.path} was trained on; "
+            "bring the old text back, or start a new run"
+        )
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], where: str = "") -> list[str]:
+    """Return "key: old -> new" for every value that differs, keys dotted."""
+    found = []
+    for key in {**old, **new}:
+        a, b, path = old.get(key), new.get(key), f"{where}{key}"
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{path}.")
+        elif a != b:
+            found.append(f"{path}: {a!r} -> {b!r}")
+    return found

@@ -1,0 +1,1 @@
+"""Optimizers: which parameters decay, how the learning rate moves."""

@@ -1,0 +1,53 @@
+"""The optimizer and the learning rate of each step."""
+
+import math
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from undula.optim.config import OptimConfig
+
+FUSED = ("cpu", "cuda", "mps")
+"""Devices with a fused AdamW; on a CPU it takes a fifth of the time of the plain one (35 tensors, 0.8 M numbers)."""
+
+
+def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the parameters that decay and those that do not; each once, however often it is shared.
+
+    Matrices decay: the `weight` of every `nn.Linear` and `nn.Embedding`. All else keeps its size: biases and gains of
+    norms, and what describes a filter or a wave (decays, frequencies, amplitudes, taps), for which zero is not
+    "nothing" but a certain memory or pitch, whatever the shape it is stored in.
+    """
+    matrices = {m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Embedding)}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in trained if p in matrices], [p for p in trained if p not in matrices]
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> AdamW:
+    """Return AdamW over the parameters that are trained, in two groups: decaying, not decaying.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
+    """
+    decaying, others = decay_groups(model)
+    groups = [{"params": decaying, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    fused = all(p.device.type in FUSED and torch.is_floating_point(p) for p in decaying + others)
+    return AdamW([g for g in groups if g["params"]], lr=config.learning_rate, betas=config.betas, fused=fused)
+
+
+def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
+    """Return the learning rate of a step, the first being 0.
+
+    Warm-up: top (step + 1) / w for step < w; then least + (top - least) (1 + cos(pi (step - w) / (steps - w))) / 2.
+    """
+    top, least, warm = config.learning_rate, config.min_learning_rate, config.warmup_steps
+    if step < warm:
+        return top * (step + 1) / warm
+    done = (step - warm) / max(1, steps - warm)
+    return least + 0.5 * (1 + math.cos(math.pi * done)) * (top - least)
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, config: OptimConfig, steps: int) -> LambdaLR:
+    """Return the schedule that sets `learning_rate(step, steps, config)` before each step."""
+    return LambdaLR(optimizer, lambda step: learning_rate(step, steps, config) / config.learning_rate)

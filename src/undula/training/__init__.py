@@ -1,0 +1,1 @@
+"""The training loop: transformers' Trainer with our optimizer, evaluation, records and checkpoints."""

@@ -1,0 +1,88 @@
+"""A whole training run as plain data (no torch here: `--help` reads this)."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from undula.data.config import DataConfig
+from undula.models.config import ModelConfig
+from undula.names import unknown_name
+from undula.optim.config import OptimConfig
+
+PrecisionName = Literal["auto", "float32", "bfloat16"]
+DeviceName = Literal["auto", "cpu"]
+TrackerName = Literal["trackio", "tensorboard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides a run.
+
+    Args:
+        name: what the run is called in tables, pictures and trackers.
+        model: what is trained; its vocab_size is taken from the tokenizer when the run starts.
+        data: what it is trained and scored on.
+        optim: how.
+        steps: updates of the parameters.
+        batch_size: windows in one forward pass, on each process.
+        accumulation: forward passes in one step.
+        seed: of start values, dropout and the choice of windows.
+        log_every: steps between two lines of metrics.
+        eval_every: steps between two scores of the held-out text; the last step is always scored.
+        eval_batch_size: held-out windows in one forward pass.
+        save_every: steps between two checkpoints; the last step is always saved.
+        keep_checkpoints: how many of the newest checkpoints stay.
+        precision: `bfloat16` runs matrix products in bfloat16 (parameters and FFTs stay float32), `auto` does so on a
+            GPU that has it.
+        device: `auto` takes an accelerator where there is one.
+        compile: pass the model through torch.compile.
+        trackers: send the metrics to these, too.
+
+    Raises:
+        ValueError: for a value out of range or an unknown name.
+    """
+
+    name: str
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    steps: int = 2000
+    batch_size: int = 12
+    accumulation: int = 1
+    seed: int = 0
+    log_every: int = 10
+    eval_every: int = 250
+    eval_batch_size: int = 64
+    save_every: int = 500
+    keep_checkpoints: int = 2
+    precision: PrecisionName = "auto"
+    device: DeviceName = "auto"
+    compile: bool = False
+    trackers: tuple[TrackerName, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (
+            "steps",
+            "batch_size",
+            "accumulation",
+            "log_every",
+            "eval_every",
+            "eval_batch_size",
+            "save_every",
+            "keep_checkpoints",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; wanted at least 1")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed}; wanted 0 up to 2^32 - 1")
+        for field_name, kind in (("precision", PrecisionName), ("device", DeviceName)):
+            if getattr(self, field_name) not in get_args(kind):
+                raise unknown_name(field_name, str(getattr(self, field_name)), get_args(kind))
+        for tracker in self.trackers:
+            if tracker not in get_args(TrackerName):
+                raise unknown_name("tracker", str(tracker), get_args(TrackerName))
+        longest = self.model.context_length
+        if longest is not None and longest < self.data.block_size:
+            raise ValueError(
+                f"data.block_size={self.data.block_size} is longer than model.context_length={longest}; "
+                "lower the one or raise the other"
+            )

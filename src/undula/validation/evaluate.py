@@ -1,0 +1,45 @@
+"""The score of a model on a whole held-out text."""
+
+import torch
+from torch import Tensor, nn
+
+from undula.data.stream import EvalWindows
+from undula.ops.metrics import Metrics, summed_nats
+
+
+def evaluate(model: nn.Module, windows: EvalWindows, batch_size: int = 64) -> Metrics:
+    """Return the score over all windows: each held-out token counts once, and weighs the same.
+
+    The model is left as it was: no gradient, every module back in its mode, no random number used up.
+
+    Args:
+        model: maps `input_ids` (B, T) to logits (B, T, V), or to an object with `logits`.
+        windows: the held-out text.
+        batch_size: windows in one forward pass; decides speed and memory, not the score.
+
+    Raises:
+        ValueError: when batch_size is not positive.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; wanted at least 1 window")
+    device = next(model.parameters()).device
+    modes = {module: module.training for module in model.modules()}
+    nats, count = 0.0, 0
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+            for start in range(0, len(windows), batch_size):
+                items = [windows[i] for i in range(start, min(start + batch_size, len(windows)))]
+                batch = {name: torch.stack([item[name] for item in items]).to(device) for name in items[0]}
+                part, tokens = summed_nats(_logits(model, batch["input_ids"]), batch["shift_labels"])
+                nats += part.item()
+                count += int(tokens)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return Metrics(nats, count, windows.predicted_bytes)
+
+
+def _logits(model: nn.Module, input_ids: Tensor) -> Tensor:
+    output = model(input_ids=input_ids)
+    return output if isinstance(output, Tensor) else output.logits

@@ -1,0 +1,35 @@
+"""Pictures of a run: which there are, and what they are drawn from."""
+
+import numpy as np
+import torch
+
+from undula.experiments.pictures import filter_pictures, learning, wave_pictures, waves_of
+from undula.experiments.run import load_run, read_metrics
+
+
+def test_curves_are_the_metrics_of_the_run(trained):
+    curves = learning("ours", read_metrics(trained))
+    (steps, values), (scored, scores) = curves.train[0], curves.held_out[0]
+    assert (curves.label, steps, scored) == ("ours", [1, 2, 3, 4], [2, 4])
+    lines = read_metrics(trained)
+    assert values == [line["bits_per_byte"] for line in lines if "bits_per_byte" in line]
+    assert scores == [line["validation_bits_per_byte"] for line in lines if "validation_bits_per_byte" in line]
+    assert learning("none", []).train == []
+
+
+def test_waves_are_those_of_the_encoder(trained):
+    run = load_run(trained)
+    wave = waves_of(run, [65, 66, 67])
+    assert wave.shape == (3, 8)
+    alone = run.model.model.transformer.wave_encoder(input_ids=torch.tensor([[65]]))
+    np.testing.assert_allclose(wave.frequencies[0], alone.frequencies[0, 0].detach(), rtol=1e-5)
+    assert not wave.frequencies.requires_grad
+
+
+def test_which_pictures_there_are(trained, plain):
+    ours, baseline = load_run(trained), load_run(plain)
+    waves = ["spectrum and phases", "waves of a passage", "spectrogram of a passage"]
+    assert list(wave_pictures(ours, [65, 66, 67])) == waves
+    assert list(filter_pictures(ours)) == ["filters 1", "poles 1"]
+    assert wave_pictures(baseline, [1, 2]) == {}
+    assert filter_pictures(baseline) == {}
