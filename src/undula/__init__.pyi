@@ -1,5 +1,9 @@
 # The public names of undula, one line each. Type checkers read this file, and so does __init__.py when it starts:
 # a line here is all that a new name needs.
+from undula.audit.run import audit_language_model as audit_language_model
+from undula.audit.run import audit_mixer as audit_mixer
+from undula.experiments.run import load_run as load_run
+from undula.experiments.run import train_run as train_run
 from undula.hf.configuration import UndulaConfig as UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM as UndulaForCausalLM
 from undula.mixers.attention import FlashAttention as FlashAttention
@@ -23,6 +27,8 @@ from undula.models.wave_transformer import WaveTransformer as WaveTransformer
 from undula.nn.feed_forward import PositionWiseFeedForward as PositionWiseFeedForward
 from undula.nn.feed_forward import SwiGLU as SwiGLU
 from undula.nn.norms import RMSNorm as RMSNorm
+from undula.recipes.catalogue import RECIPES as RECIPES
+from undula.training.config import TrainConfig as TrainConfig
 from undula.wave import Wave as Wave
 from undula.wave import plot_wave_series as plot_wave_series
 

@@ -1,0 +1,193 @@
+"""Measure speed, memory and error against peers; every result becomes a record, and tables are made from records."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from undula.bench.cases import DECODE_CASES, MIXER_CASES, TRAIN_CASES
+from undula.bench.records import Record, append_records, results_file
+from undula.bench.setting import BenchSetting
+from undula.bench.table import results_table, with_results
+from undula.cli.arguments import parser
+from undula.cli.main import SUCCESS
+from undula.cli.screen import console, table
+from undula.config import from_dict
+from undula.names import unknown_name
+from undula.optional import late_import
+
+USAGE = """usage: undula bench train|mixers|decode|table [arguments]
+
+  train     tokens per second of train steps, against the same model in other libraries
+  mixers    time, memory and error of every mixer at several lengths, beside fused attention
+  decode    tokens per second of cached generation behind contexts of several lengths
+  table     the newest results as Markdown; --write FILE puts them between its results markers
+
+undula bench train --help     the arguments of a measurement"""
+
+
+def run(arguments: list[str]) -> int:
+    """Measure, print and record; returns the exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return SUCCESS
+    kinds: Mapping[str, Callable[[list[str]], int]] = {
+        "train": _train,
+        "mixers": _mixers,
+        "decode": _decode,
+        "table": _table,
+    }
+    if arguments[0] not in kinds:
+        raise unknown_name("measurement", arguments[0], kinds)
+    return kinds[arguments[0]](arguments[1:])
+
+
+def parsed_length(text: str) -> int:
+    """Return a number of steps: 4096 for 4096 and for 4k.
+
+    Raises:
+        ValueError: for anything that is no positive whole number, with a k at its end or without.
+    """
+    digits, factor = (text[:-1], 1024) if text[-1:].lower() == "k" else (text, 1)
+    if not digits.isdecimal() or int(digits) < 1:
+        raise ValueError(f"length {text!r}; wanted a whole number such as 512 or 4k")
+    return int(digits) * factor
+
+
+def _train(arguments: list[str]) -> int:
+    asked = _reader("train", TRAIN_CASES, "10m", memory=True).parse_args(arguments)
+    case, setting = _case(TRAIN_CASES, asked.case), _setting(asked)
+    measure = late_import("undula.bench.train").bench_train
+    records = _measured("train", asked, lambda: measure(asked.case, case, setting, asked.memory))
+    head = ("model", "parameters", "ms a step", "tokens/s", f"x {case.peers[0]}", "peak MB")
+    rows = [
+        (
+            record.config["model"],
+            record.figures["parameters"],
+            1e3 * record.figures["seconds"],
+            record.figures["tokens_per_second"],
+            record.figures["ratio"],
+            _megabytes(record.figures["peak_bytes"]),
+        )
+        for record in records
+    ]
+    console().print(table(head, rows, f"train step, {_how(setting)}"))
+    return SUCCESS
+
+
+def _mixers(arguments: list[str]) -> int:
+    reader = _reader("mixers", MIXER_CASES, "d256", memory=True)
+    reader.add_argument("--lengths", type=str, help="steps of the sequence, such as 1k,4k,16k (default: the case's)")
+    asked = reader.parse_args(arguments)
+    case, setting = _case(MIXER_CASES, asked.case), _setting(asked)
+    if asked.lengths:
+        case = dataclasses.replace(case, lengths=tuple(parsed_length(text) for text in asked.lengths.split(",")))
+    measure = late_import("undula.bench.mixers").bench_mixers
+    records = _measured("mixers", asked, lambda: measure(asked.case, case, setting, asked.memory))
+    head = ("mixer", "steps", "forward ms", "x", "MB", "and backward ms", "x", "MB", "error", "gradient error")
+    rows = [
+        (record.config["model"], record.config["length"], *_pass(record, "forward"), *_pass(record, "backward"))
+        + (record.figures["error"], record.figures["gradient_error"])
+        for record in records
+    ]
+    console().print(table(head, rows, f"mixers, x = times as fast as {records[0].config['peer']}, {_how(setting)}"))
+    return SUCCESS
+
+
+def _decode(arguments: list[str]) -> int:
+    asked = _reader("decode", DECODE_CASES, "10m", memory=False).parse_args(arguments)
+    case, setting = _case(DECODE_CASES, asked.case), _setting(asked)
+    measure = late_import("undula.bench.decode").bench_decode
+    records = _measured("decode", asked, lambda: measure(asked.case, case, setting))
+    head = ("model", "context", "tokens/s", f"x {case.peers[0]}", "time of a token x shortest context", "cache MB")
+    rows = [
+        (
+            record.config["model"],
+            record.config["context"],
+            record.figures["tokens_per_second"],
+            record.figures["ratio"],
+            record.figures["growth"],
+            record.figures["cache_bytes"] / 1e6,
+        )
+        for record in records
+    ]
+    console().print(table(head, rows, f"decoding, {_how(setting)}"))
+    return SUCCESS
+
+
+def _table(arguments: list[str]) -> int:
+    reader = parser("bench table", "Print the newest results as Markdown, or put them into a document.")
+    reader.add_argument(
+        "--write", type=str, help="a document with lines <!-- results:begin --> and <!-- results:end -->"
+    )
+    _add_results(reader)
+    asked = reader.parse_args(arguments)
+    results = _folder(asked)
+    if not asked.write:
+        print(results_table(results).strip("\n"))
+        return SUCCESS
+    document = Path(asked.write)
+    document.write_text(with_results(document.read_text(encoding="utf-8"), results), encoding="utf-8")
+    console().print(f"{document} shows the newest results", soft_wrap=True)
+    return SUCCESS
+
+
+def _reader(kind: str, cases: Mapping[str, Any], usual: str, *, memory: bool) -> ArgumentParser:
+    usually = BenchSetting()
+    reader = parser(f"bench {kind}", f"Measure in turns and record. Cases: {', '.join(cases)}.")
+    reader.add_argument("case", nargs="?", default=usual, help=f"what to measure (default: {usual})")
+    reader.add_argument("--repeats", type=int, default=usually.repeats, help="rounds that count; medians are taken")
+    reader.add_argument("--warmup", type=int, default=usually.warmup, help="rounds before those")
+    reader.add_argument("--device", type=str, default=usually.device, help="cpu or cuda")
+    reader.add_argument("--dtype", type=str, default=usually.dtype, help="float32 or bfloat16")
+    reader.add_argument("--threads", type=int, default=usually.threads, help="threads of an operation")
+    if memory:
+        reader.add_argument("--memory", type=bool, default=True, help="measure the peak of memory, too")
+    _add_results(reader)
+    return reader
+
+
+def _add_results(reader: ArgumentParser) -> None:
+    reader.add_argument(
+        "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
+    )
+
+
+def _folder(asked: Any) -> Path | None:
+    return Path(asked.results) if asked.results else None
+
+
+def _case(cases: Mapping[str, Any], name: str) -> Any:
+    if name not in cases:
+        raise unknown_name("case", name, cases)
+    return cases[name]
+
+
+def _setting(asked: Any) -> BenchSetting:
+    names = [field.name for field in dataclasses.fields(BenchSetting)]
+    return from_dict(BenchSetting, {name: getattr(asked, name) for name in names})
+
+
+def _measured(kind: str, asked: Any, measure: Callable[[], list[Record]]) -> list[Record]:
+    """Measure, record, and return the records."""
+    screen, path = console(), results_file(kind, _folder(asked))
+    with screen.status("measuring"):
+        records = measure()
+    append_records(path, records)
+    screen.print(f"{len(records)} records added to {path}", soft_wrap=True)
+    return records
+
+
+def _pass(record: Record, way: str) -> tuple[float, float, str]:
+    figures = record.figures[way]
+    return 1e3 * figures["seconds"], figures["ratio"], _megabytes(figures["peak_bytes"])
+
+
+def _megabytes(value: int | None) -> str:
+    return "" if value is None else f"{value / 1e6:,.1f}"
+
+
+def _how(setting: BenchSetting) -> str:
+    return f"{setting.device}, {setting.dtype}, {setting.threads} threads, medians of {setting.repeats}"

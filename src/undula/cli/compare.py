@@ -1,0 +1,128 @@
+"""Train recipes on identical batches, audit them, and rank those that pass."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from undula.cli.arguments import parser, split_overrides
+from undula.cli.main import INTERRUPTED, SUCCESS, UNEXPECTED
+from undula.cli.progress import LiveProgress
+from undula.cli.screen import console, table
+from undula.optional import late_import
+from undula.recipes.catalogue import RECIPES
+from undula.recipes.changes import changed
+from undula.recipes.protocols import PROTOCOLS, with_protocol
+from undula.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from undula.experiments.compare import Comparison
+    from undula.experiments.ranking import Row
+
+
+def run(arguments: list[str]) -> int:
+    """Compare, print and record; returns 0 when every model passed its audit, else 1."""
+    words, overrides = split_overrides(arguments)
+    reader = parser("compare", f"{__doc__} Values of all of them are changed as in `undula train`: steps=500.")
+    reader.add_argument("recipes", nargs="+", type=str, help=f"of {', '.join(RECIPES)}")
+    reader.add_argument("--seeds", type=int, default=3, help="runs of each recipe")
+    reader.add_argument(
+        "--protocol", type=str, help=f"how to measure: {', '.join(PROTOCOLS)} (default: the recipes' own)"
+    )
+    reader.add_argument("--data", type=str, help="a text file or folder (default: the recipes' own)")
+    reader.add_argument("--baseline", type=str, help="what ratios are against (default: attention_lm, else the first)")
+    reader.add_argument("--equal-time", action="store_true", help="train each recipe also for the baseline's time")
+    reader.add_argument("--jobs", type=int, default=1, help="processes that train, one thread each")
+    reader.add_argument("--out", type=str, default="runs/compare", help="finished runs there are not repeated")
+    reader.add_argument(
+        "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
+    )
+    asked = reader.parse_args(words)
+    configs = [chosen(name, asked.protocol, asked.data, overrides) for name in asked.recipes]
+    module, screen = late_import("undula.experiments.compare"), console()
+    plan = module.ComparePlan(
+        title=_title(asked.protocol, configs[0], overrides),
+        seeds=asked.seeds,
+        baseline=asked.baseline,
+        equal_time=asked.equal_time,
+        jobs=asked.jobs,
+    )
+    watch = _Watch(screen)
+    results = Path(asked.results) if asked.results else None
+    try:
+        found = module.compare(configs, Path(asked.out), plan, results=results, watch=watch.start)
+    except KeyboardInterrupt:
+        screen.print("stopped; the same command goes on where it was", soft_wrap=True)
+        return INTERRUPTED
+    finally:
+        watch.stop()
+    _show(screen, found, plan.title)
+    return SUCCESS if all(not cell.failed for cell in found.cells) else UNEXPECTED
+
+
+def chosen(recipe: str, protocol: str | None, data: str | None, overrides: dict[str, Any]) -> TrainConfig:
+    """Return a recipe's configuration as it is to be compared."""
+    config = RECIPES[recipe]()
+    if protocol is not None:
+        config = with_protocol(config, protocol, data)
+    elif data is not None:
+        config = changed(config, {"data.source": data})
+    return changed(config, overrides)
+
+
+class _Watch:
+    """A live display for each run in turn."""
+
+    def __init__(self, screen: Console) -> None:
+        self.screen = screen
+        self.live: LiveProgress | None = None
+
+    def start(self, cell: Any) -> LiveProgress:
+        """Begin the display of a cell."""
+        self.stop()
+        self.live = LiveProgress(self.screen, f"{cell.model}, seed {cell.config.seed}, {cell.config.steps} steps")
+        return self.live.__enter__()
+
+    def stop(self) -> None:
+        """End the display."""
+        if self.live is not None:
+            self.live.__exit__(None, None, None)
+            self.live = None
+
+
+def _title(protocol: str | None, config: TrainConfig, overrides: dict[str, Any]) -> str:
+    """What the comparison is called in tables: protocol, text and every value that was changed."""
+    words = [] if protocol is None else [protocol]
+    words.append(Path(config.data.source).name)
+    return ", ".join([*words, *(f"{key}={value}" for key, value in overrides.items())])
+
+
+def _show(screen: Console, found: "Comparison", title: str) -> None:
+    head = ("", "model", "budget", "steps", "parameters", "nats per token", "bits per byte", "against baseline")
+    head += ("tokens/s", "x", "peak MB", "audit")
+    screen.print(table(head, [_cells(row) for row in found.rows], title))
+    for line in (*found.warnings, *(f"{row.model} is not ranked: it {row.reason}" for row in found.rows if row.reason)):
+        screen.print(line, style="yellow", soft_wrap=True)
+    screen.print(f"records added to {found.results}", soft_wrap=True)
+
+
+def _cells(row: "Row") -> tuple[object, ...]:
+    return (
+        "-" if row.rank is None else str(row.rank),
+        row.model,
+        row.budget,
+        row.steps,
+        row.parameters,
+        _with_spread(row.loss, row.loss_spread),
+        _with_spread(row.bits_per_byte, row.bits_per_byte_spread),
+        "" if math.isnan(row.against_baseline) else f"{row.against_baseline:+.2%}",
+        round(row.tokens_per_second),
+        f"{row.speed_ratio:.2f}",
+        "" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:,.0f}",
+        row.audit,
+    )
+
+
+def _with_spread(value: float, spread: float) -> str:
+    return f"{value:.4f}" + ("" if math.isnan(spread) else f" ± {spread:.4f}")

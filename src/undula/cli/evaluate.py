@@ -1,0 +1,25 @@
+"""Score the model of a run on its whole held-out text, or on any text."""
+
+from pathlib import Path
+
+from undula.cli.arguments import parser
+from undula.cli.main import SUCCESS
+from undula.cli.screen import console, table
+from undula.optional import late_import
+
+
+def run(arguments: list[str]) -> int:
+    """Print the score; returns the exit code."""
+    reader = parser("evaluate", __doc__ or "")
+    reader.add_argument("run", type=str, help="folder of a run")
+    reader.add_argument("--data", type=str, help="a text file or folder (default: the run's held-out text)")
+    asked = reader.parse_args(arguments)
+    score = late_import("undula.experiments.run").evaluate_run(Path(asked.run), asked.data)
+    rows = [
+        ("bits per byte", f"{score.bits_per_byte:.4f}"),
+        ("loss", f"{score.loss:.4f} nats per token"),
+        ("perplexity", f"{score.perplexity:.3f} per token"),
+        ("predicted", f"{score.num_tokens:,} tokens, {score.num_bytes:,} bytes"),
+    ]
+    console().print(table((asked.run, asked.data or "held-out text"), rows))
+    return SUCCESS

@@ -1,0 +1,139 @@
+"""Show a run (its configuration, scores, checkpoints, parameters), its learned waves, the mixers, or the recipes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from undula.cli.arguments import parser
+from undula.cli.main import SUCCESS
+from undula.cli.screen import console, table
+from undula.config import to_dict
+from undula.optional import late_import
+from undula.recipes.catalogue import RECIPES, purpose
+
+PASSAGE = 512
+"""Tokens of the held-out text whose waves are drawn."""
+
+
+def run(arguments: list[str]) -> int:
+    """Print or draw; returns the exit code."""
+    reader = parser("show", __doc__ or "")
+    reader.add_argument("what", type=str, help="folder of a run, or: waves RUN, mixers, recipes, recipes NAME")
+    reader.add_argument("name", nargs="?", help="RUN of `waves`, NAME of `recipes`")
+    reader.add_argument("--out", type=str, help="folder for the pictures of `waves` (default: RUN/plots)")
+    asked = reader.parse_args(arguments)
+    screen = console()
+    if asked.what == "mixers":
+        show_mixers(screen)
+    elif asked.what == "recipes":
+        show_recipes(screen, asked.name)
+    elif asked.what == "waves":
+        show_waves(screen, asked.name, asked.out)
+    else:
+        show_run(screen, Path(asked.what))
+    return SUCCESS
+
+
+def show_mixers(screen: Console) -> None:
+    """Print every mixer with what it claims, and its options."""
+    late_import("undula.mixers")
+    base = late_import("undula.mixers.base")
+    rows = []
+    for name in base.MIXERS:
+        traits = base.MIXERS[name].traits
+        options = ", ".join(f"{k}={v!r}" for k, v in base.mixer_options(base.MIXERS[name]).items())
+        rows.append(
+            (name, traits.causal, traits.bidirectional, traits.streaming, traits.bounded_state, traits.cost, options)
+        )
+    head = ("mixer", "causal", "both ways", "streams", "bounded state", "cost", "options")
+    screen.print(table(head, rows))
+
+
+def show_recipes(screen: Console, name: str | None) -> None:
+    """Print all recipes; of a named one, its whole configuration, ready for --config."""
+    if name is not None:
+        screen.print(json.dumps(to_dict(RECIPES[name]()), indent=1), soft_wrap=True, markup=False)
+        return
+    rows = []
+    for recipe in RECIPES:
+        config = RECIPES[recipe]()
+        tokens = config.steps * config.batch_size * config.accumulation * config.data.block_size
+        rows.append((recipe, config.data.source, tokens, purpose(RECIPES[recipe])))
+    screen.print(table(("recipe", "text", "tokens", "what it is"), rows))
+
+
+def show_waves(screen: Console, name: str | None, out: str | None) -> None:
+    """Draw the waves and filters of a run into files.
+
+    Raises:
+        ValueError: when no run is named, or its model has neither waves nor filters.
+    """
+    if name is None:
+        raise ValueError("waves of which run? Say: undula show waves RUN")
+    loaded = late_import("undula.experiments.run").load_run(Path(name))
+    pictures = late_import("undula.experiments.pictures")
+    figures = {**pictures.wave_pictures(loaded, _passage(loaded)), **pictures.filter_pictures(loaded)}
+    if not figures:
+        raise ValueError(
+            f"the model of {name} has neither waves nor long filters; show one of family wave or with fft_conv"
+        )
+    folder = Path(out) if out else Path(name) / "plots"
+    folder.mkdir(parents=True, exist_ok=True)
+    png = late_import("undula.viz.style").png
+    for title, figure in figures.items():
+        path = folder / f"{title.replace(' ', '-')}.png"
+        path.write_bytes(png(figure))
+        screen.print(str(path), soft_wrap=True)
+
+
+def show_run(screen: Console, folder: Path) -> None:
+    """Print configuration, scores, checkpoints and parameters of a run."""
+    runs = late_import("undula.experiments.run")
+    config, lines = runs.read_config(folder), runs.read_metrics(folder)
+    screen.print(table(("configuration", str(folder)), _flat(to_dict(config))), "")
+    scores = [line for line in lines if "validation_loss" in line]
+    rows = [
+        (line["step"], *(f"{line[f'validation_{key}']:.4f}" for key in ("bits_per_byte", "loss", "perplexity")))
+        for line in scores[-10:]
+    ]
+    head = ("step", "bits per byte", "loss (nats per token)", "perplexity")
+    screen.print(table(head, rows, f"held-out text, last {len(rows)} of {len(scores)} scores"), "")
+    screen.print(table(("checkpoint", "size", "state"), _checkpoints(folder)), "")
+    if rows:
+        model = runs.load_run(folder).model
+        parts = {name: sum(p.numel() for p in part.parameters()) for name, part in _parts(model.model)}
+        total = sum(p.numel() for p in model.parameters())
+        screen.print(table(("parameters", "number"), [*parts.items(), ("total", total)]))
+
+
+def _parts(model: Any) -> Iterator[tuple[str, Any]]:
+    """A model's children, a lone one opened."""
+    children = list(model.named_children())
+    return iter(children) if len(children) > 1 else _parts(children[0][1])
+
+
+def _checkpoints(folder: Path) -> list[tuple[str, str, str]]:
+    manifest = late_import("undula.training.manifest")
+    rows = []
+    for path in manifest.step_folders(folder / "checkpoints"):
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        wrong = manifest.fault(path)
+        rows.append((path.name, f"{size / 1e6:.1f} MB", "whole" if wrong is None else f"damaged: {wrong}"))
+    return rows
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value)
+
+
+def _passage(loaded: Any) -> list[int]:
+    """The beginning of the run's held-out text."""
+    prepared = late_import("undula.data.build").prepare(loaded.config.data)
+    return prepared.validation.tokens[:PASSAGE].tolist()

@@ -1,0 +1,255 @@
+"""Models against each other: the same batches, the whole held-out text, several seeds, and an audit of each.
+
+out/cells/MODEL/seed-N-HASH    a run for each model and seed, and its result.json once it is finished
+out/speed-HASH.json            train steps of all models, measured in turns
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from undula.audit.run import MODEL_AUDITS
+from undula.bench.environment import make_records
+from undula.bench.harness import speedup
+from undula.bench.records import append_records, json_safe, results_file
+from undula.bench.setting import BenchSetting
+from undula.bench.train import StepPlan, flat_figures, measure_steps
+from undula.config import to_dict
+from undula.data.build import Prepared, prepare
+from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, digest, finished, run_cell
+from undula.experiments.ranking import EQUAL_TIME, Row, parameter_warnings, rows_of
+from undula.training.config import TrainConfig
+from undula.training.manifest import write_flushed
+from undula.training.records import Listener
+
+BASELINE = "attention_lm"
+SHARED = ("data", "steps", "batch_size", "accumulation", "device", "precision")
+"""What has to be equal for batches, and what computes, to be equal."""
+
+Watch = Callable[[CellPlan], Listener | None]
+"""Called before a cell is trained in this process; returns what is to be told about its progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparePlan:
+    """How to compare.
+
+    Args:
+        title: what the comparison is called in tables, such as "p0, tinyshakespeare.txt".
+        seeds: runs of each model, from seeds 0, 1, 2, ...
+        baseline: name of the model that ratios are against; by default `attention_lm` if it takes part, else the first.
+        equal_time: train each model also for as many steps as fit into the baseline's time.
+        jobs: processes that train; the first seed of all models comes before the second.
+        audits: names of the audits that each trained model undergoes.
+        setting: how train steps are timed; device and precision become those of the runs, and each process that trains
+            has its threads.
+
+    Raises:
+        ValueError: for fewer than 1 seed or job.
+    """
+
+    title: str = "comparison"
+    seeds: int = 3
+    baseline: str | None = None
+    equal_time: bool = False
+    jobs: int = 1
+    audits: tuple[str, ...] = MODEL_AUDITS
+    setting: BenchSetting = BenchSetting(repeats=21, warmup=2)
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "jobs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; wanted at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What came of it.
+
+    Args:
+        rows: ranked by loss; models trained for equal time, if any, in rows of their own after the others.
+        warnings: what a reader has to know.
+        cells: one for each model, budget and seed.
+        results: the file that the records were added to.
+    """
+
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    results: Path
+
+
+def compare(
+    configs: Sequence[TrainConfig],
+    out: Path,
+    plan: ComparePlan,
+    *,
+    results: Path | None = None,
+    cache_dir: Path | None = None,
+    watch: Watch = lambda _: None,
+) -> Comparison:
+    """Train each model from each seed and return the table; finished cells in `out` are not trained again.
+
+    Args:
+        configs: a run for each model, all of them on the same data; their seeds are replaced.
+        out: where runs and results are kept.
+        plan: how to compare.
+        results: folder of the records; by default benchmarks/results of the working directory's repository.
+        cache_dir: where prepared corpora are kept.
+        watch: gives what is told about the progress of a cell that trains in this process.
+
+    Raises:
+        ValueError: when models would not be trained alike, a name is unknown or taken twice, or a loss is no longer
+            finite.
+    """
+    baseline = _check(configs, plan)
+    plan = dataclasses.replace(plan, setting=_where_it_trains(configs[0], plan.setting))
+    prepared = prepare(configs[0].data, cache_dir)
+    ready = [_ready(config, prepared) for config in configs]
+    speeds = measured_speeds(ready, out, plan, baseline)
+    run = _Runner(out, plan, prepared, results_file("compare", results), cache_dir, watch)
+    cells = run.all(ready)
+    check_batches(cells)
+    rows = rows_of(cells, speeds, baseline)
+    if plan.equal_time:
+        timed = run.all([equal_time(config, speeds) for config in ready if config.name != baseline])
+        check_batches([*cells, *timed])
+        rows += rows_of([c for c in cells if c.model == baseline] + timed, speeds, baseline, EQUAL_TIME)
+        cells += timed
+    warnings = parameter_warnings(rows, baseline)
+    shared = {name: to_dict(ready[0])[name] for name in SHARED}
+    summary = {"title": plan.title, "baseline": baseline, "shared": shared, "models": [to_dict(c) for c in ready]}
+    figures = {"rows": [to_dict(row) for row in rows], "warnings": warnings}
+    append_records(run.results, make_records("compare", [(summary, figures)], plan.setting))
+    return Comparison(rows=tuple(rows), warnings=tuple(warnings), cells=tuple(cells), results=run.results)
+
+
+def order(configs: Sequence[TrainConfig], seeds: int) -> Iterator[TrainConfig]:
+    """Give all runs in the order in which they are trained: every model from seed 0, then every model from seed 1."""
+    for seed in range(seeds):
+        for config in configs:
+            yield dataclasses.replace(config, seed=seed)
+
+
+def equal_time(config: TrainConfig, speeds: dict[str, dict[str, Any]]) -> TrainConfig:
+    """Return a run of as many steps as fit into the time of the baseline's, with a whole schedule of its own."""
+    return dataclasses.replace(config, steps=max(1, round(config.steps * speeds[config.name]["ratio"])))
+
+
+def measured_speeds(
+    configs: Sequence[TrainConfig], out: Path, plan: ComparePlan, baseline: str
+) -> dict[str, dict[str, Any]]:
+    """Return what train steps of each model take, measured in turns; read from `out` when they were measured before.
+
+    Kept, because the number of steps in equal time follows from it and must not change when a comparison goes on.
+    """
+    asked = {config.name: to_dict(config) for config in configs}
+    path = out / f"speed-{digest(asked, to_dict(plan.setting), baseline)}.json"
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    plans = {
+        config.name: StepPlan(
+            model=config.model,
+            batch_size=config.batch_size,
+            block_size=config.data.block_size,
+            optim=config.optim,
+        )
+        for config in configs
+    }
+    found = measure_steps(plans, plan.setting)
+    base = found[baseline].timing
+    speeds = {name: {**flat_figures(step), "ratio": speedup(step.timing, base)} for name, step in found.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    write_flushed(path, json.dumps(json_safe(speeds), indent=1) + "\n")
+    return speeds
+
+
+class _Runner:
+    """Trains cells that are not finished yet and records them."""
+
+    def __init__(
+        self, out: Path, plan: ComparePlan, prepared: Prepared, results: Path, cache_dir: Path | None, watch: Watch
+    ) -> None:
+        self.out, self.plan, self.prepared = out, plan, prepared
+        self.results, self.cache_dir, self.watch = results, cache_dir, watch
+
+    def all(self, configs: Sequence[TrainConfig]) -> list[Cell]:
+        """Return the cells of all models and seeds, in order."""
+        plans = [self._plan(config) for config in order(configs, self.plan.seeds)]
+        missing = [plan for plan in plans if finished(plan.folder) is None]
+        if self.plan.jobs == 1:
+            for plan in missing:
+                self._record(plan, run_cell(plan, self.watch(plan)))
+        else:
+            self._in_processes(missing)
+        return [cell for plan in plans if (cell := finished(plan.folder)) is not None]
+
+    def _in_processes(self, plans: list[CellPlan]) -> None:
+        with ProcessPoolExecutor(self.plan.jobs, mp_context=get_context("spawn")) as pool:
+            running = {pool.submit(run_cell, plan): plan for plan in plans}
+            try:
+                for done in as_completed(running):
+                    self._record(running[done], done.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _plan(self, config: TrainConfig) -> CellPlan:
+        folder = cell_folder(self.out, config.name, config, self.prepared.fingerprint)
+        return CellPlan(
+            model=config.name,
+            config=config,
+            folder=folder,
+            audits=self.plan.audits,
+            setting=self.plan.setting,
+            cache_dir=self.cache_dir,
+        )
+
+    def _record(self, plan: CellPlan, cell: Cell) -> None:
+        figures = {k: v for k, v in to_dict(cell).items() if k not in ("model", "seed")}
+        config = {"title": self.plan.title, "model": cell.model, "seed": cell.seed, "train": to_dict(plan.config)}
+        append_records(self.results, make_records("compare cell", [(config, figures)], self.plan.setting))
+
+
+def _check(configs: Sequence[TrainConfig], plan: ComparePlan) -> str:
+    """Refuse what could not be compared; return the baseline's name."""
+    names = [config.name for config in configs]
+    if not names:
+        raise ValueError("nothing to compare; name at least one recipe")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} is named twice; give each model a name of its own")
+    first = to_dict(configs[0])
+    for config in configs[1:]:
+        values = to_dict(config)
+        unequal = [f"{key} ({first[key]} and {values[key]})" for key in SHARED if first[key] != values[key]]
+        if unequal:
+            raise ValueError(
+                f"{names[0]} and {config.name} would not be trained alike: {'; '.join(unequal)}; "
+                "set these values for both, or use a protocol"
+            )
+    if plan.baseline is not None and plan.baseline not in names:
+        raise ValueError(f"baseline={plan.baseline!r} does not take part; it is one of {', '.join(names)}")
+    return plan.baseline or (BASELINE if BASELINE in names else names[0])
+
+
+def _where_it_trains(config: TrainConfig, setting: BenchSetting) -> BenchSetting:
+    """The setting that times train steps on the device and in the precision that the runs have."""
+    device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
+    narrow = config.precision == "bfloat16" or (config.precision == "auto" and device == "cuda")
+    return dataclasses.replace(setting, device=device, dtype="bfloat16" if narrow else "float32")
+
+
+def _ready(config: TrainConfig, prepared: Prepared) -> TrainConfig:
+    """The configuration as a run would resolve it: vocabulary, and a path that means the same from any folder."""
+    source = Path(config.data.source)
+    data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
+    model = dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
+    return dataclasses.replace(config, data=data, model=model)

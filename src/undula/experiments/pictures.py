@@ -1,0 +1,76 @@
+"""Pictures of what a run learned: its curves, the waves of a text, its long filters."""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+
+from undula.experiments.run import Run
+from undula.models.language_model import WaveLanguageModel
+from undula.nn.damped_filter import DampedHarmonics
+from undula.training.records import Line
+from undula.viz.curves import Learning
+from undula.viz.filters import impulse_responses, poles
+from undula.viz.waves import passage_spectrogram, spectrum_and_phases, wave_sequence
+from undula.wave import Wave
+
+FILTER_STEPS = 512
+"""How many values of a filter's impulse response are drawn from."""
+PASSAGE = 60
+"""Tokens of a passage that are drawn one by one: as many as can be written side by side."""
+
+
+def learning(label: str, lines: Sequence[Line]) -> Learning:
+    """Return the curves of a run's metrics, in bits per byte."""
+    curves = []
+    for key in ("bits_per_byte", "validation_bits_per_byte"):
+        found = [line for line in lines if line.get(key) is not None]
+        curves.append([([line["step"] for line in found], [line[key] for line in found])] if found else [])
+    return Learning(label=label, train=curves[0], held_out=curves[1])
+
+
+def waves_of(run: Run, ids: Sequence[int]) -> Wave | None:
+    """Return the waves (T, H) that a model's encoder makes of tokens; None for a model without waves."""
+    model = run.model.model
+    if not isinstance(model, WaveLanguageModel):
+        return None
+    with torch.no_grad():
+        wave = model.get_submodule("transformer.wave_encoder")(input_ids=torch.tensor([list(ids)]))
+    return wave[0]
+
+
+def token_texts(run: Run, ids: Sequence[int]) -> list[str]:
+    """Return the text of each token; a piece of a character is shown as a question mark."""
+    return [str(run.tokenizer.decode([i])) for i in ids]
+
+
+def wave_pictures(run: Run, ids: Sequence[int], shown: int = PASSAGE) -> dict[str, Figure]:
+    """Return pictures of the waves of a passage by name; none for a model without waves.
+
+    Args:
+        run: the trained model.
+        ids: tokens of the passage.
+        shown: tokens in the pictures that have one column for each.
+    """
+    wave = waves_of(run, ids)
+    if wave is None:
+        return {}
+    tokens = token_texts(run, ids)[:shown]
+    return {
+        "spectrum and phases": spectrum_and_phases(wave),
+        "waves of a passage": wave_sequence(wave[:shown], tokens),
+        "spectrogram of a passage": passage_spectrogram(wave[:shown], tokens),
+    }
+
+
+def filter_pictures(run: Run) -> dict[str, Figure]:
+    """Return pictures of each bank of long filters by name; none for a model without them."""
+    pictures = {}
+    banks = [module for module in run.model.modules() if isinstance(module, DampedHarmonics)]
+    for number, bank in enumerate(banks, 1):
+        with torch.no_grad():
+            responses = bank.impulse_response(FILTER_STEPS)
+            decay, frequency = bank.log_decay.exp(), bank.frequency.detach()
+        pictures[f"filters {number}"] = impulse_responses(responses.numpy())
+        pictures[f"poles {number}"] = poles(decay.numpy(), frequency.numpy())
+    return pictures

@@ -1,0 +1,105 @@
+"""The recipes for text: a Wave Transformer, the models it is held against, and a run of seconds to try things out.
+
+They differ in the model alone: text, optimizer and steps come from one place. Feed-forward widths are chosen so that
+all models of a comparison have the same number of parameters.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from undula.data.config import DataConfig
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
+from undula.names import Registry
+from undula.optim.config import OptimConfig
+from undula.training.config import TrainConfig
+
+Recipe = Callable[[], TrainConfig]
+
+RECIPES: Registry[Recipe] = Registry("recipe")
+
+DEFAULT = "wave_lm"
+"""The recipe that is trained when none is named."""
+
+
+def purpose(recipe: Recipe) -> str:
+    """Return what a recipe is for: the first line of its docstring."""
+    return (recipe.__doc__ or "").strip().partition("\n")[0]
+
+
+@RECIPES.register("wave_lm")
+def wave_lm() -> TrainConfig:
+    """A Wave Transformer of 48 harmonics whose blocks convolve with long filters of damped waves."""
+    return _text("wave_lm", _wave("fft_conv", d_ff=222))
+
+
+@RECIPES.register("wave_attention_lm")
+def wave_attention_lm() -> TrainConfig:
+    """The same Wave Transformer with attention in its blocks."""
+    return _text("wave_attention_lm", _wave("attention", d_ff=232))
+
+
+@RECIPES.register("attention_lm")
+def attention_lm() -> TrainConfig:
+    """The baseline: a plain transformer with rotary positions, RMSNorm and SwiGLU."""
+    return _text("attention_lm", _plain("attention", d_ff=344))
+
+
+@RECIPES.register("attention_short_lm")
+def attention_short_lm() -> TrainConfig:
+    """The baseline with a short convolution on queries, keys and values: the twin of what wave mixers have too."""
+    return _text("attention_short_lm", _plain("attention", d_ff=337, short_conv=4))
+
+
+@RECIPES.register("fft_conv_lm")
+def fft_conv_lm() -> TrainConfig:
+    """The baseline's backbone with long filters of damped waves in place of attention."""
+    return _text("fft_conv_lm", _plain("fft_conv", d_ff=330))
+
+
+@RECIPES.register("short_conv_lm")
+def short_conv_lm() -> TrainConfig:
+    """Short filters alone: the twin that shows how much of a long filter's gain is locality."""
+    return _text("short_conv_lm", _plain("short_conv", d_ff=340))
+
+
+@RECIPES.register("smoke")
+def smoke() -> TrainConfig:
+    """A tiny Wave Transformer for a few steps: shows in seconds that everything works."""
+    backbone = BackboneConfig(d_model=24, num_layers=2, num_heads=2, mixers=("fft_conv",), block="parallel", d_ff=48)
+    return TrainConfig(
+        name="smoke",
+        model=ModelConfig(family="wave", backbone=backbone, codec=CodecConfig(d_model=16, num_heads=2)),
+        data=DataConfig(block_size=32),
+        optim=OptimConfig(warmup_steps=5),
+        steps=30,
+        batch_size=8,
+        eval_every=15,
+        save_every=15,
+        eval_batch_size=256,
+    )
+
+
+def _text(name: str, model: ModelConfig) -> TrainConfig:
+    return TrainConfig(
+        name=name,
+        model=model,
+        data=DataConfig(source="python-docs", tokenizer="byte", block_size=128),
+        optim=OptimConfig(learning_rate=1e-3, min_learning_rate=1e-4, warmup_steps=100),
+        steps=2000,
+        batch_size=16,
+        eval_every=250,
+        save_every=500,
+    )
+
+
+def _plain(mixer: str, d_ff: int, **options: Any) -> ModelConfig:
+    mixer_options = {mixer: options} if options else {}
+    backbone = BackboneConfig(
+        d_model=128, num_layers=4, num_heads=4, mixers=(mixer,), mixer_options=mixer_options, d_ff=d_ff
+    )
+    return ModelConfig(family="plain", backbone=backbone)
+
+
+def _wave(mixer: str, d_ff: int) -> ModelConfig:
+    backbone = BackboneConfig(d_model=144, num_layers=4, num_heads=4, mixers=(mixer,), block="parallel", d_ff=d_ff)
+    return ModelConfig(family="wave", backbone=backbone, codec=CodecConfig(d_model=64))

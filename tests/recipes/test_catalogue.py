@@ -1,0 +1,59 @@
+"""Recipes: complete, comparable, of equal size, and what a protocol makes of them."""
+
+import dataclasses
+
+import pytest
+
+from undula.models.language_model import build_language_model
+from undula.recipes.catalogue import DEFAULT, RECIPES, purpose
+from undula.recipes.changes import changed
+from undula.recipes.protocols import PROTOCOLS, with_protocol
+
+COMPARED = ("wave_lm", "wave_attention_lm", "attention_lm", "attention_short_lm", "fft_conv_lm", "short_conv_lm")
+
+
+def parameters(model):
+    return sum(p.numel() for p in build_language_model(model).parameters())
+
+
+def test_every_recipe_has_its_own_name_and_a_purpose():
+    assert {name: RECIPES[name]().name for name in RECIPES} == {name: name for name in RECIPES}
+    assert all(purpose(RECIPES[name]).endswith(".") for name in RECIPES)
+    assert set(RECIPES) == {"smoke", *COMPARED}
+    assert DEFAULT == "wave_lm"
+
+
+@pytest.mark.parametrize("protocol", [None, *PROTOCOLS])
+@pytest.mark.parametrize("name", COMPARED)
+def test_recipes_that_are_compared_differ_in_the_model_alone(name, protocol):
+    pair = [RECIPES[name](), RECIPES["attention_lm"]()]
+    config, baseline = pair if protocol is None else [with_protocol(c, protocol, "t.txt") for c in pair]
+    assert dataclasses.replace(config, name="", model=baseline.model) == dataclasses.replace(baseline, name="")
+
+
+@pytest.mark.parametrize("vocab_size", [67, 257])
+@pytest.mark.parametrize("name", COMPARED)
+def test_models_that_are_compared_have_the_same_size(name, vocab_size):
+    sizes = [parameters(changed(RECIPES[n]().model, {"vocab_size": vocab_size})) for n in (name, "attention_lm")]
+    assert abs(sizes[0] / sizes[1] - 1) < 0.03
+
+
+def test_protocol_fixes_what_it_names():
+    config = with_protocol(changed(RECIPES["wave_lm"](), {"model.backbone.dropout": 0.3, "steps": 9}), "p0", "t.txt")
+    data = config.data
+    assert (data.source, data.tokenizer, data.split, data.rest, data.block_size) == (
+        "t.txt",
+        "char",
+        "tail",
+        "dropped",
+        64,
+    )
+    assert (config.steps, config.batch_size, config.model.backbone.dropout) == (2000, 12, 0.0)
+    assert config.optim.betas == (0.9, 0.99)
+    longer = with_protocol(config, "p0_256")
+    assert (longer.data.block_size, longer.batch_size, longer.data.source) == (256, 6, "t.txt")
+
+
+def test_unknown_protocol():
+    with pytest.raises(ValueError, match="unknown protocol 'p1'; did you mean 'p0'"):
+        with_protocol(RECIPES["wave_lm"](), "p1")
