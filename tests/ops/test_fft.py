@@ -24,7 +24,7 @@ def test_causal_convolution_has_the_gradients_of_the_sum(steps):
 
 @pytest.mark.parametrize("steps", [8, 16, 64])
 def test_nothing_wraps_around(steps):
-    """A filter that answers at the last moment only: a transform of the sequence's own length answers at the start too."""
+    """The filter answers at the last moment alone; a transform as long as the sequence answers at the start too."""
     u, h = torch.zeros(1, 1, steps, dtype=torch.float64), torch.zeros(1, steps, dtype=torch.float64)
     u[..., -1] = 1
     h[:, 1:] = 1

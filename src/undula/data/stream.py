@@ -16,9 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 from undula.data.config import RestKind
 from undula.data.tokenizers import encoder_of, token_byte_counts
+from undula.ops.metrics import IGNORED
 
-IGNORED = -100
-"""The label that losses leave out."""
 PART = 4096
 """Characters per call of the encoder: its time grows faster than the length of the text."""
 MOST_UNKNOWN = 0.01

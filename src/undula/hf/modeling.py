@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Int
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import Cache
@@ -24,11 +25,9 @@ from undula.hf.configuration import UndulaConfig
 from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_unsupported
 from undula.models.backbone import Backbone
 from undula.models.language_model import build_language_model
+from undula.ops.metrics import IGNORED, summed_nats
 from undula.ops.packing import Lengths, repack, starts, unpack
 from undula.shapes import Logits, TokenIds
-
-IGNORED = -100
-"""Label of a position that the loss leaves out."""
 
 
 class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
@@ -113,15 +112,12 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
     def _loss(
         self, logits: Logits, labels: Tensor | None, shift_labels: Tensor | None, num_items: Tensor | int | None
     ) -> Tensor | None:
-        if labels is None and shift_labels is None:
-            return None
-        return self.loss_function(
-            logits=logits,
-            labels=labels,
-            vocab_size=logits.shape[-1],
-            num_items_in_batch=num_items,
-            shift_labels=shift_labels,
-        )
+        if shift_labels is None:
+            if labels is None:
+                return None
+            shift_labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+        nats, counted = summed_nats(logits, shift_labels.to(logits.device))
+        return nats / (counted if num_items is None else num_items)
 
     def _scores(
         self, input_ids: TokenIds, mask: Tensor | None, lengths: Lengths | None, cache: UndulaCache | None

@@ -45,7 +45,8 @@ class FlashAttention(Mixer):
     Raises:
         ValueError: when heads do not divide the width, or key-value heads the heads.
 
-    Source: Vaswani et al., arXiv 1706.03762; Dao et al., arXiv 2205.14135; Ainslie et al. (grouped heads), arXiv 2305.13245.
+    Source: Vaswani et al., arXiv 1706.03762; Dao et al. (fused), arXiv 2205.14135; Ainslie et al. (grouped heads),
+    arXiv 2305.13245.
     """
 
     traits = Traits(cost="T^2", source="Vaswani et al., Attention Is All You Need, arXiv 1706.03762")
@@ -182,4 +183,6 @@ def _check_heads(d_model: int, n_heads: int, n_heads_kv: int, rotary: bool) -> N
     if n_heads_kv < 1 or n_heads % n_heads_kv:
         raise ValueError(f"n_heads={n_heads} is not a multiple of n_heads_kv={n_heads_kv}; change one of them")
     if rotary and (d_model // n_heads) % 2:
-        raise ValueError(f"rotary positions turn pairs of channels: head width {d_model // n_heads} is odd; change n_heads")
+        raise ValueError(
+            f"rotary positions turn pairs of channels, but heads are {d_model // n_heads} wide; change n_heads"
+        )

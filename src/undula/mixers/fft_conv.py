@@ -1,4 +1,4 @@
-"""Gated convolution with long filters of damped harmonics: FFT when the sequence is whole, a recurrence when it streams."""
+"""Gated convolution with long filters of damped harmonics: an FFT over whole sequences, a recurrence when streaming."""
 
 from dataclasses import dataclass
 

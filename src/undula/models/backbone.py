@@ -1,6 +1,6 @@
 """The one stack of blocks that every model is a composition of."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import nn
@@ -20,7 +20,8 @@ States = tuple[State, ...]
 class LayerHook(Protocol):
     """Called with the index of a layer (0 = the input) and the residual stream there."""
 
-    def __call__(self, layer: int, x: torch.Tensor) -> None: ...
+    def __call__(self, layer: int, x: torch.Tensor) -> None:
+        """Look at the residual stream."""
 
 
 class Backbone(nn.Module):
@@ -72,7 +73,7 @@ class Backbone(nn.Module):
 
     def mixers(self) -> list[Mixer]:
         """Return the mixers, first layer first."""
-        return [layer.attn for layer in self.layers]
+        return [cast(Mixer, layer.attn) for layer in self.layers]
 
 
 def _block(config: BackboneConfig, index: int) -> nn.Module:
@@ -85,6 +86,7 @@ def _block(config: BackboneConfig, index: int) -> nn.Module:
         case "parallel":
             return ParallelBlock(d_model, heads, heads, d_ff, dropout, mixer=mixer)
         case "deepnorm":
-            return DeepNormParallelBlock(d_model, heads, heads, d_ff, dropout, num_layers=config.num_layers, mixer=mixer)
+            layers = config.num_layers
+            return DeepNormParallelBlock(d_model, heads, heads, d_ff, dropout, num_layers=layers, mixer=mixer)
         case other:
             raise unknown_name("block", other, ("pre_norm", "parallel", "deepnorm"))

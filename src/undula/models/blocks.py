@@ -48,9 +48,7 @@ class ParallelBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(d_model)
-        self.attn = mixer or FlashAttention(
-            d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary
-        )
+        self.attn = mixer or FlashAttention(d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary)
         self.ffn = SwiGLU(d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
 
@@ -90,9 +88,7 @@ class DeepNormParallelBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(d_model)
-        self.attn = mixer or FlashAttention(
-            d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary
-        )
+        self.attn = mixer or FlashAttention(d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary)
         self.ffn = SwiGLU(d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
         self.residual_scale = (2 * num_layers) ** -0.5

@@ -5,7 +5,7 @@ from abc import abstractmethod
 import torch
 from torch import nn
 
-from undula.mixers.base import build_mixer
+from undula.mixers.base import Mixer, build_mixer
 from undula.models.backbone import Backbone, States
 from undula.models.config import CodecConfig, ModelConfig
 from undula.models.init import initialise
@@ -102,7 +102,7 @@ class WaveLanguageModel(LanguageModel):
         return self.transformer.init_state(batch_size, device=device, dtype=dtype)
 
 
-def _codec_mixer(codec: CodecConfig) -> nn.Module | None:
+def _codec_mixer(codec: CodecConfig) -> Mixer | None:
     return build_mixer(codec.mixer, codec.d_model, codec.num_heads) if codec.num_heads else None
 
 

@@ -17,7 +17,7 @@ NYQUIST = 0.5
 
 
 class ContextStack(nn.Module):
-    """A context layer, then positions on their own: x + mixer(x), a projection, residual layers x + drop(gelu(norm(W x))).
+    """A context layer x + mixer(norm(x)), a projection, then residual layers x + dropout(gelu(norm(W x))).
 
     Args:
         d_model: width of the context layer.
@@ -62,9 +62,10 @@ def _context(
 class TokenEncoder(nn.Module):
     """Tokens to waves: every position gets H harmonics.
 
-    Frequencies are sigmoid(.) / 2, in cycles per position between 0 and the Nyquist frequency, and start spread over that range in rising order; amplitudes are softplus(.), so positive; phases are linear, in radians
-    and not folded into one turn: a phase and the same phase plus a turn are the same wave, and no seam or saturation
-    stops it from turning on.
+    Frequencies are sigmoid(.) / 2, in cycles per position between 0 and the Nyquist frequency, and start spread over
+    that range in rising order; amplitudes are softplus(.), so positive; phases are linear, in radians and not folded
+    into one turn: a phase and the same phase plus a turn are the same wave, and no seam or saturation stops it from
+    turning on.
 
     Args:
         vocab_size: number of tokens.
@@ -202,9 +203,7 @@ class TokenDecoder(nn.Module):
         return _stack_state(self.stack, batch_size, device, dtype)
 
 
-def _stack_state(
-    stack: ContextStack, batch_size: int, device: torch.device | None, dtype: torch.dtype | None
-) -> State:
+def _stack_state(stack: ContextStack, batch_size: int, device: torch.device | None, dtype: torch.dtype | None) -> State:
     if stack.mixer is None:
         return State()
     return stack.mixer.init_state(batch_size, device=device, dtype=dtype)

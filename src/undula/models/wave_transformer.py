@@ -76,7 +76,9 @@ class WaveTransformer(nn.Module):
             dropout=dropout,
         )
         if config.d_model != self.input_dim:
-            raise ValueError(f"backbone.d_model={config.d_model} is not 3 x num_harmonics={self.input_dim}; make them agree")
+            raise ValueError(
+                f"backbone.d_model={config.d_model} is not 3 x num_harmonics, {self.input_dim}; change one"
+            )
         self.wave_encoder = wave_encoder
         self.backbone = Backbone(config)
         self.wave_decoder = wave_decoder
@@ -176,9 +178,7 @@ def _accepted(codec: nn.Module, causal: bool, state: State | None) -> dict[str, 
     return {name: value for name, value in extras.items() if name in takes and value is not None}
 
 
-def _end_state(
-    codec: nn.Module, batch_size: int, device: torch.device | None, dtype: torch.dtype | None
-) -> State:
+def _end_state(codec: nn.Module, batch_size: int, device: torch.device | None, dtype: torch.dtype | None) -> State:
     make = getattr(codec, "init_state", None)
     return State() if make is None else make(batch_size, device=device, dtype=dtype)
 

@@ -1,7 +1,7 @@
 """Damped harmonics: impulse responses h(t) = sum_m Re[c_m z_m^t], and the same as a recurrence with constant state.
 
-A pole z = exp(-decay + i frequency); decay per step (> 0), frequency in radians per step. Complex numbers are real pairs
-throughout, because complex tensors lose their imaginary part in a cast to bfloat16.
+A pole z = exp(-decay + i frequency); decay per step (> 0), frequency in radians per step. Complex numbers are real
+pairs throughout, because complex tensors lose their imaginary part in a cast to bfloat16.
 
 Source: diagonal state spaces, Gu et al., "On the Parameterization and Initialization of Diagonal State Space Models",
 arXiv 2206.11893.

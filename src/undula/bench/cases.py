@@ -1,0 +1,93 @@
+"""What is measured, as data: add a case here, not another harness (no torch here: `--help` reads this)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from undula.models.config import BackboneConfig, ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCase:
+    """Train steps of models of one size.
+
+    Args:
+        models: ours by name; the peers are built at the size of the first.
+        peers: names in `undula.bench.peers.TRAIN_PEERS`; ratios are against the first.
+        batch_size: sequences in a step.
+        block_size: tokens in a sequence.
+    """
+
+    models: Mapping[str, ModelConfig]
+    peers: tuple[str, ...] = ("x-transformers",)
+    batch_size: int = 16
+    block_size: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixerCase:
+    """Every registered mixer alone, forward and backward, at several lengths.
+
+    Args:
+        d_model: width.
+        num_heads: heads, where a mixer has any.
+        lengths: steps of the sequence.
+        batch_size: sequences.
+    """
+
+    d_model: int = 256
+    num_heads: int = 8
+    lengths: tuple[int, ...] = (1024, 4096, 16384)
+    batch_size: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeCase:
+    """Cached generation, one token at a time, behind contexts of several lengths.
+
+    Args:
+        models: ours by name; the peers are built at the size of the first.
+        peers: names in `undula.bench.peers.DECODE_PEERS`; ratios are against the first.
+        contexts: tokens that the cache holds before the clock starts.
+        new_tokens: tokens that are timed.
+    """
+
+    models: Mapping[str, ModelConfig]
+    peers: tuple[str, ...] = ("transformers Llama",)
+    contexts: tuple[int, ...] = (128, 512, 2048)
+    new_tokens: int = 32
+
+
+def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
+    """Return a plain language model with one mixer in all its layers."""
+    backbone = BackboneConfig(
+        d_model=d_model,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        d_ff=d_ff,
+        mixers=(mixer,),
+    )
+    return ModelConfig(vocab_size=vocab_size, backbone=backbone)
+
+
+_TEN_MILLION = {"d_model": 384, "num_layers": 6, "num_heads": 6}
+_TINY = {"d_model": 32, "num_layers": 2, "num_heads": 2}
+
+# Feed-forward widths make the models of a case equal in parameters.
+_MODELS_10M = {
+    "attention": plain("attention", **_TEN_MILLION, d_ff=1024),
+    "fft_conv": plain("fft_conv", **_TEN_MILLION, d_ff=1011),
+}
+_MODELS_TINY = {"attention": plain("attention", **_TINY, d_ff=96), "fft_conv": plain("fft_conv", **_TINY, d_ff=84)}
+
+TRAIN_CASES: Mapping[str, TrainCase] = {
+    "10m": TrainCase(models=_MODELS_10M),
+    "tiny": TrainCase(models=_MODELS_TINY, batch_size=2, block_size=32),
+}
+MIXER_CASES: Mapping[str, MixerCase] = {
+    "d256": MixerCase(),
+    "tiny": MixerCase(d_model=32, num_heads=4, lengths=(64, 128)),
+}
+DECODE_CASES: Mapping[str, DecodeCase] = {
+    "10m": DecodeCase(models={**_MODELS_10M, "short_conv": plain("short_conv", **_TEN_MILLION, d_ff=1018)}),
+    "tiny": DecodeCase(models=_MODELS_TINY, contexts=(8, 16), new_tokens=4),
+}

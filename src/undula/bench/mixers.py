@@ -1,0 +1,126 @@
+"""Time, memory and error of every registered mixer, beside fused attention."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+import undula.mixers  # noqa: F401  (fills the registry)
+from undula.bench.cases import MixerCase
+from undula.bench.environment import Config, make_records
+from undula.bench.harness import Contestant, interleaved, measuring, peak_memory, precision, relative_error, speedup
+from undula.bench.peers import SDPALayer
+from undula.bench.records import Record
+from undula.bench.setting import BenchSetting
+from undula.config import to_dict
+from undula.mixers.base import MIXERS, build_mixer
+
+PEER = "torch SDPA"
+
+
+def bench_mixers(name: str, case: MixerCase, setting: BenchSetting, memory: bool = True) -> list[Record]:
+    """Return a record for each mixer and length; the peer is fused attention between two projections.
+
+    Figures: time forward, and forward and backward; how many times faster than the peer; rise of the peak of memory;
+    largest error of output and input gradient against the same mixer in float64, over their root mean square.
+
+    Args:
+        name: the case's name, for the records.
+        case: sizes.
+        setting: how to measure.
+        memory: measure the peak of memory too, each in a process of its own.
+    """
+    measured = [pair for length in case.lengths for pair in _at_length(name, case, length, setting, memory)]
+    return make_records("mixers", measured, setting)
+
+
+def _at_length(
+    name: str, case: MixerCase, length: int, setting: BenchSetting, memory: bool
+) -> list[tuple[Config, Config]]:
+    contestants = (PEER, *causal_mixers())
+    with measuring(setting):
+        built = {mixer: _build(mixer, case, setting) for mixer in contestants}
+        x = _input(case, length, setting)
+        forward = {m: Contestant(_forward(built[m], x, setting)) for m in contestants}
+        both = {m: Contestant(_backward(built[m], x, setting)) for m in contestants}
+        times, times_both = interleaved(forward, setting), interleaved(both, setting)
+        errors = {mixer: _errors(built[mixer], x, setting) for mixer in contestants}
+    sizes = {k: v for k, v in to_dict(case).items() if k != "lengths"}
+    measured = []
+    for mixer in contestants:
+        peaks = [_peak(mixer, case, length, backward, setting) if memory else None for backward in (False, True)]
+        figures = {
+            "forward": {**times[mixer].figures(), "ratio": speedup(times[mixer], times[PEER]), "peak_bytes": peaks[0]},
+            "backward": {
+                **times_both[mixer].figures(),
+                "ratio": speedup(times_both[mixer], times_both[PEER]),
+                "peak_bytes": peaks[1],
+            },
+            "error": errors[mixer][0],
+            "gradient_error": errors[mixer][1],
+        }
+        config = {"case": name, "model": mixer, "peer": PEER, "length": length, **sizes}
+        measured.append((config, figures))
+    return measured
+
+
+def causal_mixers() -> list[str]:
+    """Return the names of the mixers that a language model can use."""
+    return [name for name in MIXERS if MIXERS[name].traits.causal]
+
+
+def _build(name: str, case: MixerCase, setting: BenchSetting) -> nn.Module:
+    torch.manual_seed(0)
+    make = SDPALayer if name == PEER else partial(build_mixer, name)
+    return make(case.d_model, case.num_heads).to(setting.device)
+
+
+def _input(case: MixerCase, length: int, setting: BenchSetting) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(case.batch_size, length, case.d_model, generator=generator).to(setting.device)
+
+
+def _forward(mixer: nn.Module, x: Tensor, setting: BenchSetting) -> Callable[[], Tensor]:
+    @torch.no_grad()
+    def run() -> Tensor:
+        with precision(setting):
+            return mixer(x)
+
+    return run
+
+
+def _backward(mixer: nn.Module, x: Tensor, setting: BenchSetting) -> Callable[[], Tensor]:
+    """Forward and backward, to the input and to all parameters; gives the input's gradient."""
+    leaf = x.detach().clone().requires_grad_()
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(x.shape, generator=generator).to(x)
+
+    def run() -> Tensor:
+        leaf.grad = None
+        mixer.zero_grad()
+        with precision(setting):
+            y = mixer(leaf)
+        y.backward(weights.to(y.dtype))
+        return leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+
+    return run
+
+
+def _errors(mixer: nn.Module, x: Tensor, setting: BenchSetting) -> tuple[float, float]:
+    """Errors of output and input gradient against float64."""
+    exact_setting = BenchSetting(device=setting.device)
+    exact = copy.deepcopy(mixer).double()
+    output = relative_error(_forward(mixer, x, setting)(), _forward(exact, x.double(), exact_setting)())
+    gradient = relative_error(_backward(mixer, x, setting)(), _backward(exact, x.double(), exact_setting)())
+    return output, gradient
+
+
+def _peak(name: str, case: MixerCase, length: int, backward: bool, setting: BenchSetting) -> int:
+    return peak_memory(_prepare, name, case, length, backward, setting, setting=setting)
+
+
+def _prepare(name: str, case: MixerCase, length: int, backward: bool, setting: BenchSetting) -> Callable[[], Tensor]:
+    mixer, x = _build(name, case, setting), _input(case, length, setting)
+    return _backward(mixer, x, setting) if backward else _forward(mixer, x, setting)

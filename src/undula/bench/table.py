@@ -1,0 +1,193 @@
+"""Tables of results in Markdown, made from records and from nothing else (no torch here)."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from undula.bench.records import Record, read_records, results_file
+from undula.names import unknown_name
+
+MARKED = re.compile(r"(<!-- results:begin(?P<kinds>[^>]*)-->\n)(?P<table>.*?)(<!-- results:end -->)", re.DOTALL)
+TRIALS = ("tiny",)
+"""Cases for trying things out, which no table shows."""
+
+Cells = Sequence[object]
+
+
+def with_results(text: str, results: Path | None = None) -> str:
+    """Return a document with the table between its markers made anew.
+
+    The markers are the lines `<!-- results:begin -->` and `<!-- results:end -->`; the first may name the kinds of
+    measurement to show: `<!-- results:begin compare train -->`.
+
+    Args:
+        text: the document.
+        results: folder of the records; see `results_file`.
+
+    Raises:
+        ValueError: when there are no markers, or a kind is unknown.
+    """
+    if not MARKED.search(text):
+        raise ValueError("no lines <!-- results:begin --> and <!-- results:end -->; put them where the table is to be")
+    return MARKED.sub(lambda m: f"{m[1]}{results_table(results, m['kinds'].split())}{m[4]}", text)
+
+
+def results_table(results: Path | None = None, kinds: Sequence[str] = ()) -> str:
+    """Return the newest results as Markdown; empty when there are none.
+
+    Args:
+        results: folder of the records; see `results_file`.
+        kinds: kinds of measurement to show, in order; all by default.
+
+    Raises:
+        ValueError: for an unknown kind, or a line that is no record.
+    """
+    for kind in kinds:
+        if kind not in TABLES:
+            raise unknown_name("kind of results", kind, TABLES)
+    tables = [
+        TABLES[kind](run)
+        for kind in kinds or TABLES
+        for run in newest(record for record in read_records(results_file(kind, results)) if record.what == kind)
+    ]
+    return "".join(f"\n{table}\n" for table in tables) + ("\n" if tables else "")
+
+
+def newest(records: Iterable[Record]) -> list[list[Record]]:
+    """Return the records of the last run of each case or title, per device, precision and number of threads."""
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        setting = record.config["setting"]
+        case = record.config.get("case") or record.config["title"]
+        if case in TRIALS:
+            continue
+        key = f"{case} {setting['device']} {setting['dtype']} {setting['threads']}"
+        known = runs.get(key, [])
+        runs[key] = [*known, record] if known and known[0].date == record.date else [record]
+    return list(runs.values())
+
+
+def markdown(head: Sequence[str], rows: Iterable[Cells]) -> str:
+    """Return a table in Markdown, the first column on the left."""
+    lines = [head, [":--", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def _compare(run: list[Record]) -> str:
+    record = run[0]
+    rows, shared = record.figures["rows"], record.config["shared"]
+    timed = {row["model"]: row for row in rows if row["budget"] == "equal time"}
+    base = record.config["baseline"]
+    steps = (
+        f"{shared['steps']:,} steps of {shared['batch_size'] * shared['accumulation']} x {shared['data']['block_size']}"
+    )
+    caption = f"**{record.config['title']}**: {rows[0]['seeds']} seeds, {steps} tokens"
+    head = ["model", "parameters", "nats per token", "bits per byte", f"against {base}", "in equal time"]
+    head += ["tokens/s", "x", "peak MB", "audit"]
+    body = [
+        [
+            row["model"],
+            _count(row["parameters"]),
+            _with_spread(row["loss"], row["loss_spread"]),
+            _with_spread(row["bits_per_byte"], row["bits_per_byte_spread"]),
+            _number(row["against_baseline"], "+.1%"),
+            _number(timed.get(row["model"], {}).get("loss"), ".3f"),
+            _number(row["tokens_per_second"], ",.0f"),
+            _number(row["speed_ratio"], ".2f"),
+            _megabytes(row["peak_bytes"]),
+            row["audit"] + ("; not ranked" if row["reason"] else ""),
+        ]
+        for row in rows
+        if row["budget"] == "equal steps"
+    ]
+    notes = "".join(f"\n{warning}." for warning in record.figures["warnings"])
+    return f"{caption}; {_made(record)}\n\n{markdown(head, body)}" + (f"\n{notes}" if notes else "")
+
+
+def _train(run: list[Record]) -> str:
+    plan, peer = run[0].config["plan"], run[0].config["peer"]
+    caption = f"**Train step** of {plan['batch_size']} x {plan['block_size']} tokens; {_made(run[0])}"
+    head = ["model", "parameters", "tokens/s", f"x {peer}", "peak MB"]
+    body = [
+        [
+            r.config["model"],
+            _count(r.figures["parameters"]),
+            _number(r.figures["tokens_per_second"], ",.0f"),
+            _number(r.figures["ratio"], ".2f"),
+            _megabytes(r.figures["peak_bytes"]),
+        ]
+        for r in run
+    ]
+    return f"{caption}\n\n{markdown(head, body)}"
+
+
+def _decode(run: list[Record]) -> str:
+    contexts = sorted({record.config["context"] for record in run})
+    peer = run[0].config["peer"]
+    caption = f"**Decoding** behind a context, tokens/s (x {peer}) and cache in MB; {_made(run[0])}"
+    head = ["model", *(f"{context:,} tokens" for context in contexts)]
+    return f"{caption}\n\n{markdown(head, _grid(run, 'context', contexts, _decode_cell))}"
+
+
+def _decode_cell(figures: dict[str, Any]) -> str:
+    speed, ratio = _number(figures["tokens_per_second"], ",.0f"), _number(figures["ratio"], ".2f")
+    return f"{speed} ({ratio}), {_number(figures['cache_bytes'] / 1e6, '.2f')}"
+
+
+def _mixers(run: list[Record]) -> str:
+    lengths = sorted({record.config["length"] for record in run})
+    config = run[0].config
+    caption = f"**Mixers** at width {config['d_model']}, forward and backward, ms (x {config['peer']}), peak MB"
+    head = ["mixer", *(f"{length:,} steps" for length in lengths), "largest error"]
+    rows = _grid(run, "length", lengths, _mixer_cell)
+    errors = {row[0]: max(r.figures["error"] or 0.0 for r in run if r.config["model"] == row[0]) for row in rows}
+    return f"{caption}; {_made(run[0])}\n\n{markdown(head, [[*row, f'{errors[row[0]]:.0e}'] for row in rows])}"
+
+
+def _mixer_cell(figures: dict[str, Any]) -> str:
+    both = figures["backward"]
+    milliseconds, ratio = _number(both["seconds"] * 1e3, ",.1f"), _number(both["ratio"], ".2f")
+    return f"{milliseconds} ({ratio}), {_megabytes(both['peak_bytes'])}"
+
+
+TABLES: dict[str, Callable[[list[Record]], str]] = {
+    "compare": _compare,
+    "train": _train,
+    "decode": _decode,
+    "mixers": _mixers,
+}
+"""How the records of each kind become a table, in the order in which they are shown."""
+
+
+def _grid(
+    run: list[Record], key: str, columns: Sequence[int], cell: Callable[[dict[str, Any]], str]
+) -> list[list[str]]:
+    """A row for each model, a column for each value of `key`."""
+    found = {(record.config["model"], record.config[key]): record.figures for record in run}
+    models = list(dict.fromkeys(model for model, _ in found))
+    return [[m, *(cell(found[m, c]) if (m, c) in found else "" for c in columns)] for m in models]
+
+
+def _made(record: Record) -> str:
+    """Where, with what and when."""
+    machine, setting = record.machine, record.config["setting"]
+    device = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} thread{'s'[: machine['threads'] != 1]}"
+    commit = f", commit {record.commit[:9]}{' and changes' if record.dirty else ''}" if record.commit else ""
+    return f"{device}, {setting['dtype']}, torch {record.versions['torch']}{commit}, {record.date[:10]}"
+
+
+def _count(value: int) -> str:
+    return f"{value / 1e6:.2f} M" if value >= 1e5 else f"{value:,}"
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "" if value is None else format(value, spec)
+
+
+def _with_spread(value: float | None, spread: float | None) -> str:
+    return _number(value, ".3f") + ("" if spread is None else f" ± {spread:.3f}")
+
+
+def _megabytes(value: int | None) -> str:
+    return "" if value is None else f"{value / 1e6:,.0f}"

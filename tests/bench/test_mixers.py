@@ -1,0 +1,69 @@
+"""Every registered mixer is measured, and a wrong one shows in its error."""
+
+import pytest
+import torch
+
+from undula.bench.cases import MIXER_CASES, MixerCase
+from undula.bench.mixers import PEER, _backward, _forward, bench_mixers, causal_mixers
+from undula.bench.setting import BenchSetting
+from undula.mixers.attention import FlashAttention
+from undula.mixers.base import MIXERS
+
+SETTING = BenchSetting(repeats=1, warmup=0)
+SMALL = MixerCase(d_model=16, num_heads=2, lengths=(8, 32))
+
+
+def errors(records, mixer):
+    found = [r.figures for r in records if r.config["model"] == mixer]
+    return [error for figures in found for error in (figures["error"], figures["gradient_error"])]
+
+
+def test_every_mixer_and_length_has_a_record():
+    records = bench_mixers("small", SMALL, SETTING, memory=False)
+    cells = [(record.config["length"], record.config["model"]) for record in records]
+    assert cells == [(length, mixer) for length in (8, 32) for mixer in (PEER, *causal_mixers())]
+    assert {"attention", "fft_conv", "short_conv"} <= set(causal_mixers())
+    assert all(record.config["d_model"] == 16 for record in records)
+    assert [r.figures["backward"]["ratio"] for r in records if r.config["model"] == PEER] == [1.0, 1.0]
+    for mixer in (PEER, *causal_mixers()):
+        assert all(0 < error < 2e-4 for error in errors(records, mixer)), mixer
+
+
+def test_imprecise_mixer_shows():
+    class Coarse(FlashAttention):
+        @classmethod
+        def build(cls, d_model, num_heads):
+            return cls(d_model, num_heads, 0.0)
+
+        def forward(self, x, causal=True, attention_mask=None, *, state=None):
+            y = super().forward(x, causal, attention_mask)
+            return y if x.dtype == torch.float64 else y.half().float()
+
+    MIXERS.register("coarse")(Coarse)
+    try:
+        records = bench_mixers("small", MixerCase(d_model=16, num_heads=2, lengths=(8,)), SETTING, memory=False)
+    finally:
+        MIXERS.remove("coarse")
+    assert errors(records, "coarse")[0] > 2e-4
+
+
+def test_backward_gives_the_gradient_of_the_input():
+    mixer, x = torch.nn.Linear(3, 3, bias=False), torch.randn(2, 5, 3)
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    run = _backward(mixer, x, SETTING)
+    torch.testing.assert_close(run(), weights @ mixer.weight)
+    torch.testing.assert_close(run(), weights @ mixer.weight)
+    assert not _forward(mixer, x, SETTING)().requires_grad
+
+
+def test_lengths_of_the_large_case():
+    assert MIXER_CASES["d256"].lengths == (1024, 4096, 16384)
+    assert (MIXER_CASES["d256"].d_model, MIXER_CASES["d256"].num_heads) == (256, 8)
+
+
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_bfloat16_is_coarser(way):
+    coarse = BenchSetting(repeats=1, warmup=0, dtype="bfloat16")
+    case = MixerCase(d_model=16, num_heads=2, lengths=(8,))
+    records = bench_mixers("small", case, coarse, memory=False)
+    assert errors(records, "attention")[way == "backward"] > 1e-3

@@ -1,0 +1,106 @@
+"""README's table is what the records say; the newest run of each case counts, and trials do not."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from undula.bench.environment import make_records
+from undula.bench.records import append_records
+from undula.bench.setting import BenchSetting
+from undula.bench.table import newest, results_table, with_results
+
+ROOT = Path(__file__).parents[2]
+
+
+def train_record(model, date, case="10m", speed=1000.0, **setting):
+    config = {"case": case, "model": model, "peer": "P", "plan": {"batch_size": 16, "block_size": 256}}
+    figures = {"parameters": 10_674_048, "tokens_per_second": speed, "ratio": 1.25, "peak_bytes": 12_000_000}
+    record = make_records("train", [(config, figures)], BenchSetting(**setting))[0]
+    return dataclasses.replace(record, date=date, commit="0123456789ab", dirty=False)
+
+
+def compare_record(**row):
+    usual = {"model": "wave_lm", "budget": "equal steps", "rank": 1, "reason": "", "seeds": 3, "parameters": 800_000}
+    usual |= {"loss": 1.6, "loss_spread": 0.01, "bits_per_byte": 2.3, "bits_per_byte_spread": 0.02}
+    usual |= {"against_baseline": -0.04, "tokens_per_second": 9000.0, "speed_ratio": 0.9, "peak_bytes": None}
+    usual |= {"audit": "passed"}
+    rows = [usual, {**usual, "budget": "equal time", "loss": 1.62}, {**usual, "model": "attention_lm", **row}]
+    shared = {"data": {"block_size": 64}, "steps": 2000, "batch_size": 12, "accumulation": 1}
+    config = {"title": "p0", "baseline": "attention_lm", "shared": shared}
+    return make_records("compare", [(config, {"rows": rows, "warnings": ["mind this"]})], BenchSetting())[0]
+
+
+def test_table_of_readme_is_that_of_the_records():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_results(readme, ROOT / "benchmarks" / "results") == readme
+
+
+def test_newest_run_of_each_case_is_shown():
+    old = [train_record("a", "2026-01-01"), train_record("gone", "2026-01-01")]
+    new = [train_record("a", "2026-02-01"), train_record("b", "2026-02-01")]
+    threads, trial = train_record("a", "2026-01-15", threads=2), train_record("a", "2026-03-01", case="tiny")
+    assert newest([*old, threads, *new, trial]) == [new, [threads]]
+
+
+def test_train_table(tmp_path):
+    append_records(tmp_path / "train.jsonl", [train_record("attention", "2026-02-01", speed=1234.5)])
+    lines = results_table(tmp_path).strip().splitlines()
+    assert lines[0].startswith("**Train step** of 16 x 256 tokens; ")
+    assert lines[0].endswith(", commit 012345678, 2026-02-01")
+    assert lines[2:] == [
+        "| model | parameters | tokens/s | x P | peak MB |",
+        "| :-- | --: | --: | --: | --: |",
+        "| attention | 10.67 M | 1,234 | 1.25 | 12 |",
+    ]
+
+
+def test_compare_table(tmp_path):
+    failed = {"rank": None, "reason": "failed its audit (leak)", "audit": "failed: leak", "against_baseline": None}
+    append_records(tmp_path / "compare.jsonl", [compare_record(**failed, loss_spread=None, loss=0.1)])
+    lines = results_table(tmp_path, ["compare"]).strip().splitlines()
+    assert lines[0].startswith("**p0**: 3 seeds, 2,000 steps of 12 x 64 tokens; ")
+    wave, attention = lines[4:6]
+    assert wave == "| wave_lm | 0.80 M | 1.600 ± 0.010 | 2.300 ± 0.020 | -4.0% | 1.620 | 9,000 | 0.90 |  | passed |"
+    assert attention.endswith("| 0.100 | 2.300 ± 0.020 |  |  | 9,000 | 0.90 |  | failed: leak; not ranked |")
+    assert lines[-1] == "mind this."
+
+
+def grid_records(what, column, values, figures):
+    config = {"case": "c", "peer": "P", "d_model": 8}
+    pairs = [({**config, "model": m, column: v}, figures(m, v)) for v in values for m in ("P", "ours")]
+    return make_records(what, pairs, BenchSetting())
+
+
+def test_tables_over_lengths(tmp_path):
+    def mixer(model, length):
+        both = {"seconds": length / 1e6, "ratio": 2.0, "peak_bytes": None}
+        return {"backward": both, "error": 3e-6 if length == 64 else 1e-7}
+
+    def decode(model, context):
+        return {"tokens_per_second": 10.0 * context, "ratio": 1.5, "cache_bytes": 250_000}
+
+    append_records(tmp_path / "mixers.jsonl", grid_records("mixers", "length", (64, 128), mixer))
+    append_records(tmp_path / "decode.jsonl", grid_records("decode", "context", (8,), decode))
+    text = results_table(tmp_path)
+    assert text.index("**Decoding**") < text.index("**Mixers**")
+    assert "| ours | 0.1 (2.00),  | 0.1 (2.00),  | 3e-06 |" in text
+    assert "| ours | 80 (1.50), 0.25 |" in text
+    assert "**Decoding**" not in results_table(tmp_path, ["mixers"])
+
+
+def test_marked_part_alone_is_replaced(tmp_path):
+    append_records(tmp_path / "train.jsonl", [train_record("a", "2026-02-01")])
+    before = "one\n<!-- results:begin compare train -->\nold\n<!-- results:end -->\ntwo\n"
+    after = with_results(before, tmp_path)
+    assert after.startswith("one\n<!-- results:begin compare train -->\n\n**Train step**")
+    assert after.endswith("|\n\n<!-- results:end -->\ntwo\n")
+    assert "old" not in after
+    assert with_results(after, tmp_path) == after
+
+
+def test_bad_documents_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no lines <!-- results:begin -->"):
+        with_results("no table", tmp_path)
+    with pytest.raises(ValueError, match="unknown kind of results 'trian'; did you mean 'train'"):
+        with_results("<!-- results:begin trian -->\n<!-- results:end -->", tmp_path)

@@ -1,0 +1,78 @@
+"""What the contract is tried on: every registered mixer, and language models made of them."""
+
+import torch
+
+from tests.reference.attention import attention_mixer
+from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
+from undula.mixers.base import MIXERS, build_mixer
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
+from undula.models.language_model import FAMILIES, build_language_model
+
+WIDTH, HEADS, VOCAB = 16, 4, 19
+
+OPTIONS = {
+    "attention": [
+        {},
+        {"rotary": False, "use_flash": False},
+        {"num_kv_heads": 2, "dropout": 0.2, "rotary_base": 100.0},
+        {"num_kv_heads": 1, "qk_norm": True, "short_conv": 3},
+    ],
+    "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}],
+    "short_conv": [{}, {"taps": 2, "short_conv": 1}],
+}
+"""Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
+
+MIXER_CASES = [(name, options) for name in MIXERS for options in OPTIONS.get(name, [{}])]
+
+
+def case_id(case):
+    """Return the name of a case in the list of tests."""
+    name, options = case
+    return "-".join([name, *(f"{key}={value}" for key, value in options.items())])
+
+
+def made(case, dtype=torch.float64, width=WIDTH, heads=HEADS):
+    """Return a mixer in evaluation mode, moved off its starting point, where biases and gates are zero."""
+    name, options = case
+    return moved(build_mixer(name, width, heads, **options).eval()).to(dtype)
+
+
+def moved(module):
+    """Move a module off its starting point, where biases and gates are zero and residual outputs small."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return module
+
+
+REFERENCES = {
+    "attention": lambda x, p, options, causal, mask: attention_mixer(
+        x,
+        p,
+        HEADS,
+        options.get("num_kv_heads", HEADS),
+        causal,
+        mask,
+        options.get("rotary_base", 10000.0) if options.get("rotary", True) else None,
+        options.get("qk_norm", False),
+    ),
+    "fft_conv": lambda x, p, options, causal, mask: fft_conv_mixer(x, p, causal, mask),
+    "short_conv": lambda x, p, options, causal, mask: short_conv_mixer(x, p, causal, mask),
+}
+"""Float64 definitions that mixers are held against."""
+
+PATTERNS = [*((name,) for name in MIXERS), ("fft_conv", "attention")]
+
+MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern in PATTERNS] + [
+    ("plain", ("attention", "fft_conv"), "parallel"),
+    ("plain", ("fft_conv", "attention"), "deepnorm"),
+]
+
+
+def model(family, pattern, block="pre_norm", dropout=0.1):
+    """Return a small language model."""
+    backbone = BackboneConfig(
+        d_model=12, num_layers=2, num_heads=2, mixers=pattern, block=block, d_ff=16, dropout=dropout
+    )
+    codec = CodecConfig(d_model=8, num_heads=2, mixer=pattern[0], dropout=dropout)
+    return build_language_model(ModelConfig(family=family, vocab_size=VOCAB, backbone=backbone, codec=codec))

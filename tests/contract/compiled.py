@@ -1,0 +1,40 @@
+"""Largest relative error of compiled mixers and models against eager ones; a program, without checked annotations.
+
+The checks of shapes and types that tests run under are Python that a compiler cannot follow.
+"""
+
+import json
+import sys
+
+import torch
+
+from tests.contract.cases import MIXER_CASES, VOCAB, WIDTH, case_id, made, model
+
+COMPILED_MODELS = [("plain", ("fft_conv", "attention"), "deepnorm"), ("wave", ("short_conv", "attention"), "pre_norm")]
+
+
+def error(module, *arguments):
+    """Compare values and the gradients of all parameters; a break in the graph raises."""
+    torch.compiler.reset()
+    compiled = torch.compile(module, fullgraph=True)
+    results = []
+    for run in (compiled, module):
+        y = run(*arguments)
+        results.append([y, *torch.autograd.grad(y.square().sum(), list(module.parameters()))])
+    return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*results, strict=True))
+
+
+def main():
+    torch.manual_seed(0)
+    mask = torch.ones(2, 37, dtype=torch.bool)
+    mask[1, :9] = False
+    errors = {}
+    for case in MIXER_CASES:
+        errors[case_id(case)] = error(made(case, torch.float32), torch.randn(2, 37, WIDTH), True, mask)
+    for case in COMPILED_MODELS:
+        errors[str(case)] = error(model(*case).eval(), torch.randint(VOCAB, (2, 16)))
+    sys.stdout.write(json.dumps(errors))
+
+
+if __name__ == "__main__":
+    main()

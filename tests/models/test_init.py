@@ -1,0 +1,58 @@
+"""Start values."""
+
+import pytest
+import torch
+from torch import nn
+
+from undula.models.init import initialise
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(300, 100)
+        self.inner = nn.Linear(100, 300)
+        self.out_proj = nn.Linear(300, 100)
+        self.ffn = nn.ModuleDict({"w2": nn.Linear(100, 100, bias=False), "linear2": nn.Linear(100, 100)})
+        self.own = nn.Parameter(torch.full((5,), 7.0))
+
+
+def test_spreads():
+    model = Model()
+    initialise(model, num_layers=8)
+    small = 0.02 / 4
+    spreads = {name: weight.std().item() for name, weight in model.named_parameters() if weight.ndim > 1}
+    assert spreads == {
+        "embedding.weight": pytest.approx(0.02, rel=0.05),
+        "inner.weight": pytest.approx(0.02, rel=0.05),
+        "out_proj.weight": pytest.approx(small, rel=0.05),
+        "ffn.w2.weight": pytest.approx(small, rel=0.05),
+        "ffn.linear2.weight": pytest.approx(small, rel=0.05),
+    }
+    assert torch.equal(model.inner.bias, torch.zeros(300))
+    assert torch.equal(model.own, torch.full((5,), 7.0))
+
+
+def test_another_spread_scales_them_all():
+    model = Model()
+    initialise(model, num_layers=2, std=0.1)
+    assert model.inner.weight.std().item() == pytest.approx(0.1, rel=0.05)
+    assert model.out_proj.weight.std().item() == pytest.approx(0.05, rel=0.05)
+
+
+def test_projections_to_waves_keep_the_variance_of_their_input():
+    model = nn.Module()
+    model.to_wave = nn.ModuleList([nn.Linear(400, 100)])
+    initialise(model, num_layers=2)
+    assert model.to_wave[0].weight.std().item() == pytest.approx(400**-0.5, rel=0.05)
+
+
+def test_the_same_seed_gives_the_same_start():
+    def weights(seed):
+        torch.manual_seed(seed)
+        model = Model()
+        initialise(model, 2)
+        return model.inner.weight
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
