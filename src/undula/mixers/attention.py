@@ -182,7 +182,6 @@ def _check_heads(d_model: int, n_heads: int, n_heads_kv: int, rotary: bool) -> N
         raise ValueError(f"d_model={d_model} is not a multiple of n_heads={n_heads}; change one of them")
     if n_heads_kv < 1 or n_heads % n_heads_kv:
         raise ValueError(f"n_heads={n_heads} is not a multiple of n_heads_kv={n_heads_kv}; change one of them")
-    if rotary and (d_model // n_heads) % 2:
-        raise ValueError(
-            f"rotary positions turn pairs of channels, but heads are {d_model // n_heads} wide; change n_heads"
-        )
+    width = d_model // n_heads
+    if rotary and width % 2:
+        raise ValueError(f"rotary positions turn pairs of channels: head width {width} is odd; change n_heads")

@@ -77,7 +77,7 @@ class WaveTransformer(nn.Module):
         )
         if config.d_model != self.input_dim:
             raise ValueError(
-                f"backbone.d_model={config.d_model} is not 3 x num_harmonics, {self.input_dim}; change one"
+                f"backbone.d_model={config.d_model} is not 3 x num_harmonics={self.input_dim}; make them agree"
             )
         self.wave_encoder = wave_encoder
         self.backbone = Backbone(config)
