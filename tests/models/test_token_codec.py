@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from undula.mixers.fft_conv import FFTConv
-from undula.models.token_codec import NYQUIST, TokenDecoder, TokenEncoder
+from undula.models.token_codec import FASTEST, NYQUIST, SLOWEST, TokenDecoder, TokenEncoder
+from undula.models.wave_transformer import WaveTransformer
 from undula.wave import Wave
 
 SIZES = {"vocab_size": 11, "num_harmonics": 5, "d_model": 8, "num_heads": 2, "num_heads_kv": 2, "num_layers": 1}
@@ -56,10 +57,26 @@ def test_phases_turn_past_half_a_turn_without_saturating():
     assert built(IDS).phases.min() > math.pi
 
 
-def test_at_the_start_frequencies_cover_the_range_in_rising_order():
+def test_at_the_start_frequencies_rise_by_equal_ratios_from_slowest_to_fastest():
     f = NYQUIST * torch.sigmoid(encoder(num_harmonics=20).base_frequency)
     assert (f.diff() > 0).all()
-    assert f[0] < 0.05 * NYQUIST < 0.95 * NYQUIST < f[-1]
+    torch.testing.assert_close(f[1:] / f[:-1], (f[1] / f[0]).expand(19), atol=1e-5, rtol=0)
+    assert (f[0].item(), f[-1].item()) == pytest.approx((SLOWEST, FASTEST), rel=1e-5)
+
+
+def test_at_the_start_no_part_of_a_wave_drowns_another():
+    """Frequencies up to 20 beside phases up to 3 made one third of the representation dominate its norm."""
+    wave = TokenEncoder(50, 64, num_heads=0, dropout=0.0)(torch.arange(50)[None])
+    spread = [part.std(1).square().mean().sqrt().item() for part in (wave.frequencies, wave.amplitudes, wave.phases)]
+    assert max(spread) < 6 * min(spread)
+    assert wave.to_representation().square().mean().sqrt() < 0.1
+
+
+def test_a_trained_codec_keeps_its_weights_in_a_transformer():
+    built = encoder()
+    before = {name: value.clone() for name, value in built.state_dict().items()}
+    WaveTransformer(built, TokenDecoder(9, 5), num_harmonics=5, transformer_num_heads=1, transformer_heads_kv=1)
+    assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
 
 
 def test_one_projector_or_three_compute_alike():

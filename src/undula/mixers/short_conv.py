@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.nn.damped_filter import DIRECT
 from undula.nn.gate import GatedProduct
 from undula.nn.short_conv import CausalConv
 from undula.shapes import PaddingMask, Sequence
@@ -43,7 +44,7 @@ class ShortConv(Mixer):
         super().__init__()
         self.d_model = d_model
         self.gate = GatedProduct(d_model, short_conv)
-        self.filter = CausalConv(d_model, taps)
+        self.filter = CausalConv(d_model, taps, direct=DIRECT)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
     @classmethod

@@ -16,8 +16,7 @@ def initialise(model: nn.Module, num_layers: int, std: float = 0.02) -> None:
     """Fill linear and embedding weights from a normal distribution, biases with zero.
 
     Projections that write into the residual stream start smaller, by 1 / sqrt(2 num_layers), so that its variance does
-    not grow with depth. Between tokens and waves, embeddings start with standard deviation 1 and projections with
-    1 / sqrt(width), so that waves differ from token to token from the first step on.
+    not grow with depth. Projections between tokens and waves start with 1 / sqrt(width).
 
     Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), section 2.3.
     """
@@ -34,4 +33,4 @@ def _spread(name: str, module: nn.Linear | nn.Embedding, num_layers: int, std: f
         return std / (2 * num_layers) ** 0.5
     if CODEC.intersection(path):
         return module.weight.shape[1] ** -0.5
-    return 1.0 if "wave_encoder" in path and isinstance(module, nn.Embedding) else std
+    return std

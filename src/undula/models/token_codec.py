@@ -1,5 +1,7 @@
 """Between tokens and waves: the encoder and the decoder of the Wave Transformer's language models."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,12 +10,20 @@ from torch.nn import functional as F
 from undula.mixers.attention import FlashAttention
 from undula.mixers.base import Mixer, State
 from undula.models.blocks import mix
+from undula.models.init import initialise
 from undula.nn.norms import RMSNorm
 from undula.shapes import Logits, PaddingMask, Sequence, TokenIds
 from undula.wave import Wave
 
 NYQUIST = 0.5
 """Highest frequency that a sequence of positions can carry, in cycles per position."""
+SLOWEST, FASTEST = 0.01, 0.1
+"""Frequencies that harmonics start from, in cycles per position, spaced evenly by ratio."""
+SMALL = 0.02
+"""Size that everything between tokens and waves starts with, as embeddings do: what starts small learns fast."""
+GAIN = 40.0
+"""Near their small starts, frequencies and amplitudes answer with a slope of about 1 / GAIN to what they are made from;
+this factor lets one unit of a projection move frequency, amplitude and phase alike."""
 
 
 class ContextStack(nn.Module):
@@ -34,6 +44,8 @@ class ContextStack(nn.Module):
         self.expand = nn.Linear(d_model, hidden)
         self.linears = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(num_layers))
         self.norms = nn.ModuleList(RMSNorm(hidden) for _ in range(num_layers))
+        for each in self.norms:
+            nn.init.constant_(each.weight, SMALL)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -62,10 +74,10 @@ def _context(
 class TokenEncoder(nn.Module):
     """Tokens to waves: every position gets H harmonics.
 
-    Frequencies are sigmoid(.) / 2, in cycles per position between 0 and the Nyquist frequency, and start spread over
-    that range in rising order; amplitudes are softplus(.), so positive; phases are linear, in radians and not folded
-    into one turn: a phase and the same phase plus a turn are the same wave, and no seam or saturation stops it from
-    turning on.
+    Frequencies are sigmoid(.) / 2, in cycles per position between 0 and the Nyquist frequency, and start in rising
+    order; amplitudes are softplus(.), so positive; phases are linear, in radians and not folded into one turn: a phase
+    and the same phase plus a turn are the same wave, and no seam or saturation stops it from turning on. All three
+    start small: constant parts as large as one would drown what differs from token to token in the blocks' norms.
 
     Args:
         vocab_size: number of tokens.
@@ -103,9 +115,11 @@ class TokenEncoder(nn.Module):
         self.stack = ContextStack(d_model, hidden, num_layers, dropout, context)
         parts = [3 * num_harmonics] if shared_projector else [num_harmonics] * 3
         self.to_wave = nn.ModuleList(nn.Linear(hidden, width, bias=False) for width in parts)
-        self.base_frequency = nn.Parameter(6 * torch.arange(num_harmonics) / max(num_harmonics - 1, 1) - 3)
-        self.base_amplitude = nn.Parameter(torch.zeros(num_harmonics))
+        rising = torch.arange(num_harmonics) / max(num_harmonics - 1, 1)
+        self.base_frequency = nn.Parameter(torch.logit(SLOWEST * (FASTEST / SLOWEST) ** rising / NYQUIST))
+        self.base_amplitude = nn.Parameter(torch.full((num_harmonics,), math.log(math.expm1(SMALL))))
         self.base_phase = nn.Parameter(torch.zeros(num_harmonics))
+        initialise(self, 1)
 
     def forward(
         self,
@@ -134,8 +148,8 @@ class TokenEncoder(nn.Module):
         features, new = self.stack(self.embedding(ids), causal, attention_mask, state)
         f, a, p = torch.cat([project(features) for project in self.to_wave], dim=-1).chunk(3, dim=-1)
         wave = Wave(
-            frequencies=NYQUIST * torch.sigmoid(f + self.base_frequency),
-            amplitudes=F.softplus(a + self.base_amplitude),
+            frequencies=NYQUIST * torch.sigmoid(GAIN * f + self.base_frequency),
+            amplitudes=F.softplus(GAIN * a + self.base_amplitude),
             phases=p + self.base_phase,
         )
         return wave if new is None else (wave, new)
@@ -182,6 +196,7 @@ class TokenDecoder(nn.Module):
             if low_rank_output is None
             else nn.Sequential(nn.Linear(hidden, low_rank_output), nn.GELU(), nn.Linear(low_rank_output, vocab_size))
         )
+        initialise(self, 1)
 
     def forward(
         self,

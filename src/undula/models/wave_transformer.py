@@ -82,7 +82,8 @@ class WaveTransformer(nn.Module):
         self.wave_encoder = wave_encoder
         self.backbone = Backbone(config)
         self.wave_decoder = wave_decoder
-        initialise(self, config.num_layers)
+        # The codecs are the caller's, perhaps trained already: what makes them gives them their start values.
+        initialise(self.backbone, config.num_layers)
 
     @property
     def layers(self) -> nn.ModuleList:

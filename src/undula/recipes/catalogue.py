@@ -28,14 +28,14 @@ def purpose(recipe: Recipe) -> str:
 
 @RECIPES.register("wave_lm")
 def wave_lm() -> TrainConfig:
-    """A Wave Transformer of 48 harmonics whose blocks convolve with long filters of damped waves."""
-    return _text("wave_lm", _wave("fft_conv", d_ff=222))
+    """A Wave Transformer of 40 harmonics whose blocks convolve with long filters of damped waves."""
+    return _text("wave_lm", _wave("fft_conv", d_ff=348))
 
 
 @RECIPES.register("wave_attention_lm")
 def wave_attention_lm() -> TrainConfig:
     """The same Wave Transformer with attention in its blocks."""
-    return _text("wave_attention_lm", _wave("attention", d_ff=232))
+    return _text("wave_attention_lm", _wave("attention", d_ff=360))
 
 
 @RECIPES.register("attention_lm")
@@ -53,13 +53,13 @@ def attention_short_lm() -> TrainConfig:
 @RECIPES.register("fft_conv_lm")
 def fft_conv_lm() -> TrainConfig:
     """The baseline's backbone with long filters of damped waves in place of attention."""
-    return _text("fft_conv_lm", _plain("fft_conv", d_ff=330))
+    return _text("fft_conv_lm", _plain("fft_conv", d_ff=337))
 
 
 @RECIPES.register("short_conv_lm")
 def short_conv_lm() -> TrainConfig:
     """Short filters alone: the twin that shows how much of a long filter's gain is locality."""
-    return _text("short_conv_lm", _plain("short_conv", d_ff=340))
+    return _text("short_conv_lm", _plain("short_conv", d_ff=342))
 
 
 @RECIPES.register("smoke")
@@ -101,5 +101,5 @@ def _plain(mixer: str, d_ff: int, **options: Any) -> ModelConfig:
 
 
 def _wave(mixer: str, d_ff: int) -> ModelConfig:
-    backbone = BackboneConfig(d_model=144, num_layers=4, num_heads=4, mixers=(mixer,), block="parallel", d_ff=d_ff)
-    return ModelConfig(family="wave", backbone=backbone, codec=CodecConfig(d_model=64))
+    backbone = BackboneConfig(d_model=120, num_layers=4, num_heads=4, mixers=(mixer,), block="parallel", d_ff=d_ff)
+    return ModelConfig(family="wave", backbone=backbone, codec=CodecConfig(d_model=96, num_heads=0, num_layers=0))
