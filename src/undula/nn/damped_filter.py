@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from undula.ops import harmonics
 from undula.ops.phase import full_precision
 
-
 DIRECT = 8.0
 """Weight of the present position that the filters of gated convolutions start with."""
 
