@@ -43,9 +43,7 @@ class ContextStack(nn.Module):
         self.norm = RMSNorm(d_model) if mixer is not None else None
         self.expand = nn.Linear(d_model, hidden)
         self.linears = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(num_layers))
-        self.norms = nn.ModuleList(RMSNorm(hidden) for _ in range(num_layers))
-        for each in self.norms:
-            nn.init.constant_(each.weight, SMALL)
+        self.norms = nn.ModuleList(_small_norm(hidden) for _ in range(num_layers))
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -60,6 +58,12 @@ class ContextStack(nn.Module):
         for linear, norm in zip(self.linears, self.norms, strict=True):
             x = x + self.dropout(F.gelu(norm(linear(x))))
         return x, new
+
+
+def _small_norm(width: int) -> RMSNorm:
+    norm = RMSNorm(width)
+    nn.init.constant_(norm.weight, SMALL)
+    return norm
 
 
 def _context(
