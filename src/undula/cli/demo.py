@@ -16,8 +16,6 @@ from undula.recipes.changes import changed
 from undula.training.config import TrainConfig
 
 BASELINE = "attention_lm"
-STEPS = 1500
-"""What leaves room for both trainings, the audits and the report in eight minutes on two cores."""
 PROMPT = "The statement "
 LENGTH = 400
 """Tokens that each of them adds."""
@@ -37,8 +35,7 @@ def run(arguments: list[str]) -> int:
     reader.add_argument("--prompt", type=str, default=PROMPT, help="what both models continue")
     asked = reader.parse_args(words)
     out, screen, started = Path(asked.out), console(), time.monotonic()
-    values = {"steps": STEPS, **overrides}
-    folders = {out: changed(RECIPES[DEFAULT](), values), out / "baseline": changed(RECIPES[BASELINE](), values)}
+    folders = {out: changed(RECIPES[DEFAULT](), overrides), out / "baseline": changed(RECIPES[BASELINE](), overrides)}
     for number, (folder, config) in enumerate(folders.items(), 1):
         screen.print(
             f"[bold]{number}/{len(folders)} training {config.name} on {config.data.source}, into {folder}[/bold]"
