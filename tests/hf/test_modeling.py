@@ -307,9 +307,3 @@ def test_wrong_key_in_the_configuration_is_an_error(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"unknown key in model.backbone 'num_layer'; did you mean 'num_layers'\?"):
         AutoModelForCausalLM.from_pretrained(folder)
-
-
-def test_linspace_is_as_before_after_loading(folder):
-    before = torch.linspace
-    UndulaForCausalLM.from_pretrained(folder)
-    assert torch.linspace is before

@@ -4,8 +4,6 @@
 imported. Folders hold weights and JSON, no code: loading one never runs any.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -186,11 +184,6 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
                 )
         return (model, info) if with_info else model
 
-    @classmethod
-    def get_init_context(cls, *args: Any, **kwargs: Any) -> list[Any]:
-        """Return the contexts in which `from_pretrained` calls the constructor."""
-        return [*super().get_init_context(*args, **kwargs), _linspace_where_the_rest_is()]
-
     def _init_weights(self, module: nn.Module) -> None:
         """Leave the start values that the model's own constructor made."""
 
@@ -227,21 +220,6 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
         self._check_length(max(input_ids_length, generation_config.max_length or 0))
         base: Any = super()
         base._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
-
-
-@contextmanager
-def _linspace_where_the_rest_is() -> Iterator[None]:
-    """Make torch.linspace obey the default device again.
-
-    transformers constructs on the meta device but has linspace make its numbers on the CPU, for models that read them
-    in the constructor; ours compute with them there, and devices must not mix.
-    """
-    before = torch.linspace
-    torch.linspace = partial(before, device=torch.get_default_device())
-    try:
-        yield
-    finally:
-        torch.linspace = before
 
 
 def _checkpointed(forward: Any, run: Any, *args: Any, **kwargs: Any) -> Any:

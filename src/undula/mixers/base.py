@@ -61,6 +61,8 @@ class Mixer(nn.Module):
     """Maps (B, T, D) to (B, T, D), mixing along T.
 
     The last projection is called `out_proj`: what writes into the residual stream starts smaller in deep models.
+    Constructors make start values with torch.arange, not torch.linspace: transformers loads models on the meta device
+    but keeps linspace on the CPU, and devices must not mix.
     """
 
     traits: ClassVar[Traits]
