@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from tests.hf.tiny import tiny as hub_model
 from tests.mutants.models import VOCAB, WithoutEmbedding, echo, tiny
 from undula.audit.finding import Finding, above, at_most, failures, not_measured
 from undula.audit.model_subject import vocabulary_of
@@ -37,6 +38,13 @@ def test_models_of_others_pass(build):
     assert failures(findings.values()) == []
     passed = {name for name, finding in findings.items() if finding.passed}
     assert set(MODEL_AUDITS) - passed == {"bounded state"}
+
+
+def test_the_state_of_our_own_is_measured_through_its_cache_too():
+    (finding,) = audit_language_model(hub_model("fft_conv"), audits=["bounded state"])
+    assert finding.passed is True
+    assert finding.value == 0
+    assert "bytes" in finding.detail
 
 
 def test_a_model_of_others_that_looks_ahead_is_caught():

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from undula import __version__
 from undula.cli import main as program
 from undula.cli.main import VERBS, explained, main
 
@@ -30,6 +31,11 @@ def test_a_wrong_recipe_is_refused_without_loading_torch():
     run = fresh("train", "wave_ml")
     assert run.stderr == "undula: unknown recipe 'wave_ml'; did you mean 'wave_lm'?\n"
     assert run.stdout == "2 False\n"
+
+
+def test_the_package_runs_as_a_module():
+    run = subprocess.run([sys.executable, "-m", "undula", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout == f"undula {__version__}\n"
 
 
 def test_version(capsys):

@@ -70,7 +70,7 @@ def test_no_checkpoint_at_all_is_none_and_none_whole_is_an_error(run):
         newest_whole(run)
 
 
-@pytest.mark.parametrize("broken", ["write_flushed", "flush", "_sha256"])
+@pytest.mark.parametrize("broken", ["write_flushed", "flush", "sha256_sums"])
 def test_a_checkpoint_that_cannot_be_finished_leaves_the_one_before(run, monkeypatch, broken):
     save(run, 10)
 

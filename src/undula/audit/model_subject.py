@@ -112,7 +112,7 @@ class ModelSubject(Subject):
     def pieces(self, x: Tensor, sizes: list[int], mask: Tensor | None = None) -> tuple[Tensor, list[int]]:
         """Return what decoding with a state (or a cache) gives."""
         if not isinstance(self.module, LanguageModel):
-            return self._cached_pieces(x, sizes, mask), []
+            return self._cached_pieces(x, sizes, mask)
         state = self.module.init_state(len(x), dtype=self.dtype)
         outputs, sizes_of_state = [], []
         masks = [None] * len(sizes) if mask is None else mask.split(sizes, dim=1)
@@ -131,15 +131,16 @@ class ModelSubject(Subject):
         second, _ = self.module(x[:, cut:], state=state)
         return first, second
 
-    def _cached_pieces(self, x: Tensor, sizes: list[int], mask: Tensor | None) -> Tensor:
-        cache, done, outputs = None, 0, []
+    def _cached_pieces(self, x: Tensor, sizes: list[int], mask: Tensor | None) -> tuple[Tensor, list[int]]:
+        cache, done, outputs, sizes_of_cache = None, 0, [], []
         for piece in x.split(sizes, dim=1):
             done += piece.shape[1]
             so_far = None if mask is None else mask[:, :done]
             result = self._call(piece, so_far, past_key_values=cache, use_cache=True)
             cache = result.past_key_values
             outputs.append(_scores(result))
-        return torch.cat(outputs, dim=1)
+            sizes_of_cache += [cache.nbytes] if hasattr(cache, "nbytes") else []
+        return torch.cat(outputs, dim=1), sizes_of_cache
 
     def _call(self, x: Tensor, mask: Tensor | None, **cache: Any) -> Any:
         if mask is None:

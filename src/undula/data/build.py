@@ -16,6 +16,7 @@ from undula.data.corpus import load_documents
 from undula.data.split import split_documents
 from undula.data.stream import EvalWindows, TokenStream, TrainWindows, encode_documents
 from undula.data.tokenizers import build_tokenizer, wrap
+from undula.files import sha256_sums
 
 FORMAT = 1
 """Raise it when the same configuration would give other tokens or other files than before."""
@@ -113,7 +114,7 @@ def is_whole(folder: Path) -> bool:
         recorded: dict[str, str] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except ValueError:
         return False
-    return recorded == _sums(folder)
+    return recorded == sha256_sums(folder, leave_out=MANIFEST)
 
 
 def _build(documents: list[str], config: DataConfig, folder: Path) -> None:
@@ -126,7 +127,7 @@ def _build(documents: list[str], config: DataConfig, folder: Path) -> None:
         encode_documents(split.train, tokenizer).save(built / "train")
         encode_documents(split.validation, tokenizer).save(built / "validation")
         tokenizer.backend_tokenizer.save(str(built / "tokenizer.json"))
-        (built / MANIFEST).write_text(json.dumps(_sums(built), indent=1), encoding="utf-8")
+        (built / MANIFEST).write_text(json.dumps(sha256_sums(built, leave_out=MANIFEST), indent=1), encoding="utf-8")
         if folder.exists() and not is_whole(folder):
             folder.rename(Path(scratch) / "damaged")
         try:
@@ -135,16 +136,6 @@ def _build(documents: list[str], config: DataConfig, folder: Path) -> None:
             # Another process was faster: a folder that is whole has the same content as ours.
             if not is_whole(folder):
                 raise
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return {p.relative_to(folder).as_posix(): _sha256(p) for p in files}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fingerprint(documents: list[str], config: DataConfig) -> str:

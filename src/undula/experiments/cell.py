@@ -17,8 +17,8 @@ from undula.bench.setting import BenchSetting
 from undula.config import from_dict, to_dict
 from undula.data.build import Prepared, prepare
 from undula.experiments.run import CONFIG, load_run, read_config, read_metrics, train_run
+from undula.files import write_flushed
 from undula.training.config import TrainConfig
-from undula.training.manifest import write_flushed
 from undula.training.records import Listener
 
 RESULT = "result.json"

@@ -25,8 +25,8 @@ from undula.config import to_dict
 from undula.data.build import Prepared, prepare
 from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, digest, finished, run_cell
 from undula.experiments.ranking import EQUAL_TIME, Row, parameter_warnings, rows_of
+from undula.files import write_flushed
 from undula.training.config import TrainConfig
-from undula.training.manifest import write_flushed
 from undula.training.records import Listener
 
 BASELINE = "attention_lm"

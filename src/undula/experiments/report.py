@@ -21,7 +21,7 @@ from undula.config import to_dict
 from undula.experiments.pictures import filter_pictures, learning, wave_pictures
 from undula.experiments.run import Run, load_run, read_metrics
 from undula.experiments.sample import Sampling, continuation
-from undula.training.manifest import write_flushed
+from undula.files import write_flushed
 from undula.training.records import Line
 from undula.viz.curves import learning_curves
 from undula.viz.style import png

@@ -21,11 +21,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from undula.config import from_dict, to_dict
 from undula.data.build import Prepared, evaluation_stream, prepare
 from undula.data.stream import EvalWindows
+from undula.files import write_flushed
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.ops.metrics import Metrics
 from undula.training.config import TrainConfig
-from undula.training.manifest import Checkpoint, newest_whole, write_flushed
+from undula.training.manifest import Checkpoint, newest_whole
 from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Line, Listener, drop_lines_after, read_lines
 from undula.training.state import kept_rng

@@ -4,7 +4,6 @@ A checkpoint is built in a folder that nobody reads, its files are flushed to th
 written last, and only then it gets its name by a rename. Who loads it, checks the sums.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -12,6 +11,8 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from undula.files import flush, sha256, sha256_sums, write_flushed
 
 MANIFEST = "manifest.json"
 LATEST = "LATEST"
@@ -40,7 +41,7 @@ def publish(built: Path, checkpoints: Path, step: int, data: str) -> Checkpoint:
 
     A folder that has the name already is replaced.
     """
-    sums = {name: _sha256(built / name) for name in _files(built)}
+    sums = sha256_sums(built, leave_out=MANIFEST)
     for name in sums:
         flush(built / name)
     manifest = {"step": step, "data": data, "files": sums}
@@ -66,7 +67,7 @@ def fault(folder: Path) -> str | None:
     for name, recorded in sums:
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if _sha256(folder / name) != recorded:
+        if sha256(folder / name) != recorded:
             return f"{name} is not what was written"
     return None
 
@@ -109,33 +110,5 @@ def prune(newest: Checkpoint, keep: int) -> None:
         shutil.rmtree(folder)
 
 
-def write_flushed(path: Path, text: str) -> None:
-    """Write a text file so that after a crash it has either its old content or the new one, whole."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    flush(beside)
-    os.replace(beside, path)
-    flush(path.parent)
-
-
-def flush(path: Path) -> None:
-    """Have the content of a file, or the names in a folder, reach the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
-
-
-def _files(folder: Path) -> list[str]:
-    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return sorted(found)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

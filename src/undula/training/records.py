@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from undula.files import write_flushed
 from undula.ops.metrics import Metrics
-from undula.training.manifest import write_flushed
 
 METRICS = "metrics.jsonl"
 

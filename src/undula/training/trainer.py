@@ -19,12 +19,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallba
 
 from undula.data.build import Prepared
 from undula.data.stream import EvalWindows, TrainWindows
+from undula.files import flush
 from undula.ops.metrics import Metrics, mean_nats
 from undula.optim.build import build_optimizer, build_schedule
 from undula.optional import late_import
 from undula.training.callbacks import Recorder, Timetable
 from undula.training.config import TrainConfig
-from undula.training.manifest import flush, prune, publish
+from undula.training.manifest import prune, publish
 from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Listener
 from undula.training.state import load_tree, rng_state, save_tree, set_rng_state
