@@ -153,8 +153,7 @@ def test_logits_to_keep():
     ("options", "message"),
     [
         ({"inputs_embeds": torch.zeros(1, 4, 24)}, "got inputs_embeds; undula models take tokens"),
-        ({"output_hidden_states": True}, "got output_hidden_states, which undula models do not support"),
-        ({"output_attentions": True}, "got output_attentions"),
+        ({"output_attentions": True}, "got output_attentions, which undula models do not support"),
     ],
 )
 def test_what_is_not_supported_is_refused(options, message):
@@ -171,6 +170,21 @@ def test_optional_arguments_that_ask_for_nothing_are_taken():
     model, ids = tiny("attention"), tokens(1, 4)
     out = model(ids, inputs_embeds=None, output_attentions=False, output_hidden_states=None, return_dict=True)
     assert torch.equal(out.logits, model(ids).logits)
+
+
+def test_hidden_states_are_the_residual_stream():
+    model, ids = tiny("hybrid"), tokens(2, 6)
+    with torch.no_grad():
+        layers = model(ids, output_hidden_states=True).hidden_states
+        inner = model.model
+        assert len(layers) == 3
+        assert torch.equal(layers[0], inner.embedding(ids))
+        assert torch.equal(inner.head(inner.backbone.norm_f(layers[-1])), model(ids).logits)
+        cached = model(ids, output_hidden_states=True, use_cache=True).hidden_states
+    torch.testing.assert_close(cached, layers)
+    assert model(ids).hidden_states is None
+    with pytest.raises(ValueError, match="output_hidden_states with packed rows"):
+        model(ids[:1], seq_idx=torch.tensor([[0, 0, 0, 1, 1, 1]]), output_hidden_states=True)
 
 
 def test_start_values_are_those_of_the_model(model):

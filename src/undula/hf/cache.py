@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from undula.mixers.base import map_state, reorder_state, state_bytes
-from undula.models.backbone import States
+from undula.models.backbone import LayerHook, States
 from undula.models.language_model import LanguageModel
 
 
@@ -30,7 +30,9 @@ class UndulaCache(Cache):
     def __bool__(self) -> bool:
         return True
 
-    def advance(self, model: LanguageModel, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def advance(
+        self, model: LanguageModel, input_ids: Tensor, attention_mask: Tensor | None, on_layer: LayerHook | None = None
+    ) -> Tensor:
         """Return the scores for further tokens and remember them.
 
         Raises:
@@ -42,7 +44,7 @@ class UndulaCache(Cache):
                 f"got a batch of {rows}, but the cache holds one of {self._rows}; start with a new UndulaCache()"
             )
         before = model.init_state(rows) if self.states is None else self.states
-        logits, after = model(input_ids, attention_mask, state=before)
+        logits, after = model(input_ids, attention_mask, state=before, on_layer=on_layer)
         self.states = tuple(map_state(state, Tensor.detach) for state in after)
         self.seen_tokens, self._rows = self.seen_tokens + input_ids.shape[1], rows
         return logits

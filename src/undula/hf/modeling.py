@@ -21,7 +21,7 @@ from transformers.utils.generic import can_return_tuple
 from undula.hf.cache import UndulaCache
 from undula.hf.configuration import UndulaConfig
 from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_unsupported
-from undula.models.backbone import Backbone
+from undula.models.backbone import Backbone, LayerHook
 from undula.models.language_model import build_language_model
 from undula.ops.metrics import IGNORED, summed_nats
 from undula.ops.packing import Lengths, repack, starts, unpack
@@ -61,6 +61,7 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         labels: Int[Tensor, "B T"] | None = None,
         use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int | Int[Tensor, " kept"] = 0,
         num_items_in_batch: Tensor | int | None = None,
         seq_idx: Int[Tensor, "B T"] | None = None,
@@ -80,6 +81,7 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
             inputs_embeds: refused.
             labels: the tokens themselves, -100 where the loss leaves them out; position t is held against label t + 1.
             use_cache: True makes a cache where none is given. By default none is made.
+            output_hidden_states: also return the residual stream before the first block and after each.
             logits_to_keep: return the scores of this many last positions, or of these positions; 0: all.
             num_items_in_batch: what the summed loss is divided by, instead of the labels of this call.
             seq_idx, cu_seq_lens_q: documents of packed rows, which then do not see each other.
@@ -99,13 +101,17 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
         mask = padding_mask(attention_mask, input_ids, 0 if cache is None else cache.seen_tokens)
         positions = position_ids if attention_mask is None else None
         lengths = document_lengths(input_ids, positions, seq_idx, cu_seq_lens_q, cache)
-        logits = self._scores(input_ids, mask, lengths, cache)
+        layers: list[Tensor] = []
+        watch = _collector(layers) if output_hidden_states else None
+        logits = self._scores(input_ids, mask, lengths, cache, watch)
         if labels is not None and lengths is not None:
             # The first token of a document is no continuation of the document before.
             labels = labels.masked_fill(starts(lengths, *labels.shape), IGNORED)
         loss = self._loss(logits, labels, shift_labels, num_items_in_batch)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        return CausalLMOutputWithPast(loss=loss, logits=logits[:, kept], past_key_values=cache)
+        return CausalLMOutputWithPast(
+            loss=loss, logits=logits[:, kept], past_key_values=cache, hidden_states=tuple(layers) or None
+        )
 
     def _loss(
         self, logits: Logits, labels: Tensor | None, shift_labels: Tensor | None, num_items: Tensor | int | None
@@ -118,16 +124,25 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
         return nats / (counted if num_items is None else num_items)
 
     def _scores(
-        self, input_ids: TokenIds, mask: Tensor | None, lengths: Lengths | None, cache: UndulaCache | None
+        self,
+        input_ids: TokenIds,
+        mask: Tensor | None,
+        lengths: Lengths | None,
+        cache: UndulaCache | None,
+        on_layer: LayerHook | None,
     ) -> Logits:
         """Scores of all positions, packed documents apart from each other, the cache brought forward."""
         if lengths is not None:
+            if on_layer is not None:
+                raise ValueError("got output_hidden_states with packed rows, which are taken apart; give one or the other")
             rows = [input_ids] if mask is None else [input_ids, mask.to(input_ids.dtype)]
             present, (documents, *unpadded) = unpack(lengths, *rows)
             self._check_length(documents.shape[1])
             return repack(self.model(documents, unpadded[0] if unpadded else present), present, len(input_ids))
         self._check_length(input_ids.shape[1] + (0 if cache is None else cache.seen_tokens))
-        return self.model(input_ids, mask) if cache is None else cache.advance(self.model, input_ids, mask)
+        if cache is None:
+            return self.model(input_ids, mask, on_layer=on_layer)
+        return cache.advance(self.model, input_ids, mask, on_layer)
 
     def _check_length(self, tokens: int) -> None:
         if self.context_length is not None and tokens > self.context_length:
@@ -220,6 +235,13 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
         self._check_length(max(input_ids_length, generation_config.max_length or 0))
         base: Any = super()
         base._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
+
+
+def _collector(layers: list[Tensor]) -> LayerHook:
+    def collect(layer: int, x: Tensor) -> None:
+        layers.append(x)
+
+    return collect
 
 
 def _checkpointed(forward: Any, run: Any, *args: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from undula.mixers.base import Mixer, build_mixer
-from undula.models.backbone import Backbone, States
+from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import CodecConfig, ModelConfig
 from undula.models.init import initialise
 from undula.models.token_codec import TokenDecoder, TokenEncoder
@@ -20,9 +20,21 @@ class LanguageModel(nn.Module):
 
     @abstractmethod
     def forward(
-        self, input_ids: TokenIds, attention_mask: PaddingMask | None = None, *, state: States | None = None
+        self,
+        input_ids: TokenIds,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: States | None = None,
+        on_layer: LayerHook | None = None,
     ) -> Logits | tuple[Logits, States]:
-        """Return scores (B, T, V) of the token after each position; with a state, also the new state."""
+        """Return scores (B, T, V) of the token after each position; with a state, also the new state.
+
+        Args:
+            input_ids: tokens.
+            attention_mask: 1 = real token.
+            state: from `init_state` or an earlier call, to continue a sequence.
+            on_layer: called with each layer's index and residual stream.
+        """
 
     @abstractmethod
     def init_state(
@@ -55,10 +67,15 @@ class PlainLanguageModel(LanguageModel):
         initialise(self, config.backbone.num_layers)
 
     def forward(
-        self, input_ids: TokenIds, attention_mask: PaddingMask | None = None, *, state: States | None = None
+        self,
+        input_ids: TokenIds,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: States | None = None,
+        on_layer: LayerHook | None = None,
     ) -> Logits | tuple[Logits, States]:
         """Return scores; see `LanguageModel.forward`."""
-        x = self.backbone(self.embedding(input_ids), True, attention_mask, state=state)
+        x = self.backbone(self.embedding(input_ids), True, attention_mask, state=state, on_layer=on_layer)
         if state is None:
             return self.head(x)
         x, new = x
@@ -90,10 +107,16 @@ class WaveLanguageModel(LanguageModel):
         )
 
     def forward(
-        self, input_ids: TokenIds, attention_mask: PaddingMask | None = None, *, state: States | None = None
+        self,
+        input_ids: TokenIds,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: States | None = None,
+        on_layer: LayerHook | None = None,
     ) -> Logits | tuple[Logits, States]:
         """Return scores; see `LanguageModel.forward`."""
-        return self.transformer({"input_ids": input_ids}, attention_mask=attention_mask, state=state)
+        given = {"input_ids": input_ids}
+        return self.transformer(given, attention_mask=attention_mask, state=state, on_layer=on_layer)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

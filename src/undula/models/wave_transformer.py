@@ -104,6 +104,7 @@ class WaveTransformer(nn.Module):
         plot_waves: bool = False,
         *,
         state: States | None = None,
+        on_layer: LayerHook | None = None,
     ) -> Any:
         """Return the decoder's output.
 
@@ -115,6 +116,7 @@ class WaveTransformer(nn.Module):
             plot_waves: save a picture of the first wave before the blocks and after each, as wave_layer_0_input.png,
                 wave_layer_1.png, ... in the working directory.
             state: from `init_state` or an earlier call; the input then continues that sequence.
+            on_layer: called with each layer's index and residual stream; takes the place of `plot_waves`.
 
         Returns:
             The output; (output, wave) with `return_encoder_outputs`; with a state, the new state comes last.
@@ -124,9 +126,8 @@ class WaveTransformer(nn.Module):
             attention_mask=attention_mask, **encoder_input, **_accepted(self.wave_encoder, causal, given)
         )
         wave, first = encoded if isinstance(encoded, tuple) else (encoded, given)
-        out = self.forward_from_wave(
-            wave, causal, attention_mask, state=rest, on_layer=_save_picture if plot_waves else None
-        )
+        watch = on_layer or (_save_picture if plot_waves else None)
+        out = self.forward_from_wave(wave, causal, attention_mask, state=rest, on_layer=watch)
         new: tuple[State, ...] = ()
         if rest is not None and first is not None:
             out, later = out
