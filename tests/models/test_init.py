@@ -13,6 +13,8 @@ class Model(nn.Module):
         self.embedding = nn.Embedding(300, 100)
         self.inner = nn.Linear(100, 300)
         self.out_proj = nn.Linear(300, 100)
+        widths = {"w1": nn.Linear(100, 300, bias=False), "w3": nn.Linear(100, 300), "linear1": nn.Linear(400, 100)}
+        self.wide = nn.ModuleDict(widths)
         self.ffn = nn.ModuleDict({"w2": nn.Linear(100, 100, bias=False), "linear2": nn.Linear(100, 100)})
         self.own = nn.Parameter(torch.full((5,), 7.0))
 
@@ -26,6 +28,9 @@ def test_spreads():
         "embedding.weight": pytest.approx(0.02, rel=0.05),
         "inner.weight": pytest.approx(0.02, rel=0.05),
         "out_proj.weight": pytest.approx(small, rel=0.05),
+        "wide.w1.weight": pytest.approx(0.05, rel=0.05),
+        "wide.w3.weight": pytest.approx(0.05, rel=0.05),
+        "wide.linear1.weight": pytest.approx(0.025, rel=0.05),
         "ffn.w2.weight": pytest.approx(small, rel=0.05),
         "ffn.linear2.weight": pytest.approx(small, rel=0.05),
     }

@@ -32,8 +32,8 @@ def test_starts_over_the_stated_range():
     assert 0 <= bank.frequency.min().item() <= bank.frequency.max().item() < math.pi
     assert bank.frequency[:20].max().item() < 0.1 * math.pi
     power = bank.gain.square().sum((1, 2)).mean().item()
-    assert power == pytest.approx(0.3**2, rel=0.1)
-    assert bank.direct.tolist() == [8.0] * 200
+    assert power == pytest.approx(0.04**2, rel=0.1)
+    assert bank.direct.tolist() == [1.0] * 200
 
 
 def test_the_filter_is_computed_in_single_precision_at_least():

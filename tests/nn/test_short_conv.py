@@ -28,3 +28,10 @@ def test_no_past_is_silence_on_the_weights_side():
 def test_a_filter_without_taps_is_refused():
     with pytest.raises(ValueError, match="taps=0 is not positive"):
         CausalConv(3, 0)
+
+
+def test_near_identity_lets_the_present_through():
+    weight = CausalConv(500, 16, near_identity=True).weight.detach()
+    assert weight[:, -1].mean().item() == pytest.approx(1.0, abs=0.01)
+    assert 0.03 < weight[:, :-1].abs().max().item() <= 1 / 32
+    assert 0.24 < CausalConv(500, 16).weight.abs().max().item() <= 1 / 4

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.reference.attention import short_conv
+from tests.reference.attention import rms_norm, short_conv
 
 
 def causal_conv(u, h):
@@ -31,11 +31,12 @@ def harmonic_states(u, decay, frequency):
 
 
 def gated(x, p, mask, mix):
-    """out_proj(q * mix(k * v)) with q, k, v projections of a short convolution, for x (B, T, D)."""
+    """out_proj(norm(q) * mix(norm(k) * v)) with q, k, v projections of a short convolution, for x (B, T, D)."""
     if mask is not None:
         x = np.where(mask[..., None], x, 0.0)
     smooth = short_conv(x, p["gate.short.weight"], p["gate.short.bias"])
     q, k, v = np.split(smooth @ p["gate.in_proj.weight"].T, 3, axis=-1)
+    q, k = rms_norm(q, p["gate.q_norm.weight"]), rms_norm(k, p["gate.k_norm.weight"])
     u = k * v
     if mask is not None:
         u = np.where(mask[..., None], u, 0.0)

@@ -26,7 +26,7 @@ class FFTConvState(State):
 
 @MIXERS.register("fft_conv")
 class FFTConv(Mixer):
-    """y = out_proj(q * (h (*) (k * v))) with q, k, v projections of a short convolution of the input.
+    """y = out_proj(norm(q) * (h (*) (norm(k) * v))) with q, k, v projections of a short convolution of the input.
 
     (*) is the causal convolution with a filter h of damped harmonics per channel. Cost T log T; streaming costs a
     constant per step and D (2 M + taps - 1) numbers of state. Filters run in float32 or wider.

@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from undula.mixers.base import MIXERS, Mixer, State, Traits
-from undula.nn.damped_filter import DIRECT
 from undula.nn.gate import GatedProduct
 from undula.nn.short_conv import CausalConv
 from undula.shapes import PaddingMask, Sequence
@@ -23,7 +22,7 @@ class ShortConvState(State):
 
 @MIXERS.register("short_conv")
 class ShortConv(Mixer):
-    """y = out_proj(q * conv(k * v)) with q, k, v projections of a convolution of the input; both filters are short.
+    """y = out_proj(norm(q) * conv(norm(k) * v)), q, k, v projections of a convolution of the input; both filters short.
 
     Args:
         d_model: width.
@@ -44,7 +43,7 @@ class ShortConv(Mixer):
         super().__init__()
         self.d_model = d_model
         self.gate = GatedProduct(d_model, short_conv)
-        self.filter = CausalConv(d_model, taps, direct=DIRECT)
+        self.filter = CausalConv(d_model, taps, near_identity=True)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
     @classmethod

@@ -8,6 +8,9 @@ from torch import nn
 RESIDUAL_OUTPUTS = ("out_proj", "w2", "linear2")
 """Names of the projections that write into the residual stream."""
 
+FEED_FORWARD = ("w1", "w3", "linear1")
+"""Names of the projections into the hidden layer of a feed-forward."""
+
 CODEC = {"expand", "linears", "from_wave", "to_wave"}
 """Names of the projections between tokens and waves: nothing normalises their input, so they must keep its size."""
 
@@ -16,7 +19,9 @@ def initialise(model: nn.Module, num_layers: int, std: float = 0.02) -> None:
     """Fill linear and embedding weights from a normal distribution, biases with zero.
 
     Projections that write into the residual stream start smaller, by 1 / sqrt(2 num_layers), so that its variance does
-    not grow with depth. Projections between tokens and waves start with 1 / sqrt(width).
+    not grow with depth. Projections into a feed-forward start with 1 / (2 sqrt(width)): near 0.02 at the widths of
+    GPT-2, larger in narrow models, where attention otherwise learns slowly. Projections between tokens and waves start
+    with 1 / sqrt(width).
 
     Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2), section 2.3.
     """
@@ -31,6 +36,8 @@ def _spread(name: str, module: nn.Linear | nn.Embedding, num_layers: int, std: f
     path = name.split(".")
     if path[-1] in RESIDUAL_OUTPUTS:
         return std / (2 * num_layers) ** 0.5
+    if path[-1] in FEED_FORWARD:
+        return 0.5 * module.weight.shape[1] ** -0.5
     if CODEC.intersection(path):
         return module.weight.shape[1] ** -0.5
     return std

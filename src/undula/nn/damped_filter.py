@@ -10,16 +10,14 @@ from torch.nn import functional as F
 from undula.ops import harmonics
 from undula.ops.phase import full_precision
 
-DIRECT = 8.0
-"""Weight of the present position that the filters of gated convolutions start with."""
+SMALL = 0.04
+"""Size that the harmonics start with, beside a direct path of 1."""
 
 
 class DampedHarmonics(nn.Module):
     """One impulse response per channel, h(t) = direct [t = 0] + sum_m Re[c_m exp((-decay_m + i frequency_m) t)].
 
-    The direct path starts large and the harmonics small: a gate multiplies three small projections, and what it lets
-    through must be heard beside the residual stream from the first step on; memory is then learnt where it helps. The
-    decays start spread from half a step's forgetting to hundreds of steps of memory, the frequencies over
+    The harmonics start small beside the direct path, which is 1: memory is learnt where it helps. The decays start spread from half a step's forgetting to hundreds of steps of memory, the frequencies over
     [0, pi) radians per step, slow channels first.
 
     Args:
@@ -34,9 +32,9 @@ class DampedHarmonics(nn.Module):
         self.log_decay = nn.Parameter(spread + 0.2 * torch.randn(channels, modes))
         across = torch.arange(channels)[:, None] / max(channels - 1, 1)
         self.frequency = nn.Parameter(math.pi * torch.rand(channels, modes) * across)
-        size, angle = 0.3 * torch.randn(channels, modes) / math.sqrt(modes), 2 * math.pi * torch.rand(channels, modes)
+        size, angle = SMALL * torch.randn(channels, modes) / math.sqrt(modes), 2 * math.pi * torch.rand(channels, modes)
         self.gain = nn.Parameter(torch.stack([size * angle.cos(), size * angle.sin()], dim=-1))
-        self.direct = nn.Parameter(torch.full((channels,), DIRECT))
+        self.direct = nn.Parameter(torch.ones(channels))
 
     @property
     def modes(self) -> int:

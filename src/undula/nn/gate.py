@@ -4,15 +4,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from undula.nn.norms import RMSNorm
 from undula.nn.short_conv import CausalConv
 from undula.shapes import Sequence
 
 
 class GatedProduct(nn.Module):
-    """q and k * v, where q, k, v project a short convolution of the input.
+    """norm(q) and norm(k) * v, where q, k, v project a short convolution of the input.
 
-    The short convolution comes before the projection, on D channels instead of 3 D: a third of the cost of the usual
-    order of Hyena and H3, at the same quality on characters.
+    Normalised, as queries and keys of attention are (Henry et al., arXiv 2010.04245): a product of three projections
+    would otherwise start tiny and grow with the third power of their weights. The short convolution comes before the
+    projection, on D channels instead of 3 D: a third of the cost of the usual order of Hyena and H3, at the same
+    quality on characters.
 
     Args:
         d_model: width.
@@ -23,6 +26,7 @@ class GatedProduct(nn.Module):
         super().__init__()
         self.short = CausalConv(d_model, taps)
         self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
+        self.q_norm, self.k_norm = RMSNorm(d_model), RMSNorm(d_model)
 
     def forward(
         self, x: Sequence, real: Bool[Tensor, "B T"] | None, past: Float[Tensor, "B D L"] | None
@@ -37,6 +41,7 @@ class GatedProduct(nn.Module):
         rows = (x if real is None else torch.where(real[..., None], x, 0.0)).transpose(1, 2)
         smooth, recent = (self.short(rows), None) if past is None else self.short.stream(rows, past)
         q, k, v = self.in_proj(smooth.transpose(1, 2)).chunk(3, dim=-1)
+        q, k = self.q_norm(q), self.k_norm(k)
         # The short convolution has a bias, so padding is not silent by itself.
         product = k * v if real is None else torch.where(real[..., None], k * v, 0.0)
         return q, product.transpose(1, 2), recent

@@ -5,7 +5,7 @@ all models of a comparison have the same number of parameters.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from undula.data.config import DataConfig
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
@@ -17,6 +17,10 @@ STEPS = 800
 """About four passes over the embedded text; with twice as many, models of this size learn it by heart and the held-out
 score turns."""
 DROPOUT = 0.1
+
+TUNED = {"qk_norm": True, "rotary_base": 100.0}
+"""Attention as strong as it gets at this size: normalised queries and keys, and rotary wavelengths of up to 628 tokens
+instead of 62,800. Each lowered the loss; both together by 3 % after 1000 steps on characters."""
 
 Recipe = Callable[[], TrainConfig]
 
@@ -40,19 +44,19 @@ def wave_lm() -> TrainConfig:
 @RECIPES.register("wave_attention_lm")
 def wave_attention_lm() -> TrainConfig:
     """The same Wave Transformer with attention in its blocks."""
-    return _text("wave_attention_lm", _wave("attention", d_ff=360))
+    return _text("wave_attention_lm", _wave("attention", d_ff=360, **TUNED))
 
 
 @RECIPES.register("attention_lm")
 def attention_lm() -> TrainConfig:
-    """The baseline: a plain transformer with rotary positions, RMSNorm and SwiGLU."""
-    return _text("attention_lm", _plain("attention", d_ff=344))
+    """The baseline: a plain transformer with rotary positions, RMSNorm and SwiGLU, tuned."""
+    return _text("attention_lm", _plain("attention", d_ff=344, **TUNED))
 
 
 @RECIPES.register("attention_short_lm")
 def attention_short_lm() -> TrainConfig:
     """The baseline with a short convolution on queries, keys and values: the twin of what wave mixers have too."""
-    return _text("attention_short_lm", _plain("attention", d_ff=337, short_conv=4))
+    return _text("attention_short_lm", _plain("attention", d_ff=337, short_conv=4, **TUNED))
 
 
 @RECIPES.register("fft_conv_lm")
@@ -98,15 +102,25 @@ def _text(name: str, model: ModelConfig) -> TrainConfig:
 
 
 def _plain(mixer: str, d_ff: int, **options: Any) -> ModelConfig:
-    mixer_options = {mixer: options} if options else {}
-    backbone = BackboneConfig(
-        d_model=128, num_layers=4, num_heads=4, mixers=(mixer,), mixer_options=mixer_options, d_ff=d_ff, dropout=DROPOUT
-    )
+    backbone = _backbone(mixer, 128, d_ff, "pre_norm", options)
     return ModelConfig(family="plain", backbone=backbone)
 
 
-def _wave(mixer: str, d_ff: int) -> ModelConfig:
-    backbone = BackboneConfig(
-        d_model=120, num_layers=4, num_heads=4, mixers=(mixer,), block="parallel", d_ff=d_ff, dropout=DROPOUT
-    )
+def _wave(mixer: str, d_ff: int, **options: Any) -> ModelConfig:
+    backbone = _backbone(mixer, 120, d_ff, "parallel", options)
     return ModelConfig(family="wave", backbone=backbone, codec=CodecConfig(d_model=96, num_heads=0, num_layers=0))
+
+
+def _backbone(
+    mixer: str, d_model: int, d_ff: int, block: Literal["pre_norm", "parallel"], options: dict[str, Any]
+) -> BackboneConfig:
+    return BackboneConfig(
+        d_model=d_model,
+        num_layers=4,
+        num_heads=4,
+        mixers=(mixer,),
+        mixer_options={mixer: options} if options else {},
+        block=block,
+        d_ff=d_ff,
+        dropout=DROPOUT,
+    )
