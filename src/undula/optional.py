@@ -5,6 +5,7 @@ from types import ModuleType
 
 EXTRAS = {
     "datasets": "datasets",
+    "pyarrow": "datasets",
     "soundfile": "audio",
     "trackio": "trackers",
     "tensorboard": "trackers",

@@ -89,6 +89,19 @@ def test_tables_over_lengths(tmp_path):
     assert "**Decoding**" not in results_table(tmp_path, ["mixers"])
 
 
+def test_optimizer_table(tmp_path):
+    figures = {"parameters": 10_674_048, "seconds": 0.0234, "ratio": 0.5, "state_bytes": 85_000_000}
+    records = make_records("optimizers", [({"case": "c", "peer": "P", "model": "ours"}, figures)], BenchSetting())
+    append_records(tmp_path / "optimizers.jsonl", records)
+    lines = results_table(tmp_path).strip().splitlines()
+    assert lines[0].startswith("**Optimizer step** of 10.67 M parameters; ")
+    assert lines[2:] == [
+        "| optimizer | ms a step | x P | state MB |",
+        "| :-- | --: | --: | --: |",
+        "| ours | 23.4 | 0.50 | 85 |",
+    ]
+
+
 def test_marked_part_alone_is_replaced(tmp_path):
     append_records(tmp_path / "train.jsonl", [train_record("a", "2026-02-01")])
     before = "one\n<!-- results:begin compare train -->\nold\n<!-- results:end -->\ntwo\n"

@@ -13,8 +13,10 @@ def test_measuring_and_the_table(tmp_path, capsys, monkeypatch):
     assert main(["bench", "train", "tiny", "--memory", "false", *quick]) == 0
     assert main(["bench", "mixers", "tiny", "--lengths", "8,16", "--memory", "false", *quick]) == 0
     assert main(["bench", "decode", "tiny", *quick]) == 0
+    assert main(["bench", "optimizers", "tiny", *quick]) == 0
     output = capsys.readouterr().out
-    for shown in ("x-transformers", "torch SDPA", "transformers Llama", f"added to {tmp_path / 'train.jsonl'}"):
+    peers = ("x-transformers", "torch SDPA", "transformers Llama", "AdamW fused")
+    for shown in (*peers, f"added to {tmp_path / 'train.jsonl'}"):
         assert shown in output
     assert {r.config["length"] for r in read_records(tmp_path / "mixers.jsonl")} == {8, 16}
     assert read_records(tmp_path / "train.jsonl")[0].config["setting"]["repeats"] == 1
@@ -55,4 +57,4 @@ def test_mistakes_are_one_line(words, said, tmp_path, capsys):
 
 def test_help(capsys):
     assert main(["bench"]) == 0
-    assert "undula bench train|mixers|decode|table" in capsys.readouterr().out
+    assert "undula bench train|mixers|decode|optimizers|table" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import torch
 
+from tests.reference import cosine, interference, pure_wave
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from undula.mixers.base import MIXERS, build_mixer
@@ -17,7 +18,16 @@ OPTIONS = {
         {"num_kv_heads": 2, "dropout": 0.2, "rotary_base": 100.0},
         {"num_kv_heads": 1, "qk_norm": True, "short_conv": 3},
     ],
+    "cosine": [{}, {"num_waves": 5, "dropout": 0.2, "rotary": False}, {"num_waves": 8, "rotary_base": 100.0}],
     "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}],
+    "interference": [
+        {"num_waves": 5},
+        {"normalisation": "sum", "contrast": 3.0, "dropout": 0.2},
+        {"formulation": "evolved", "normalisation": "sum", "contrast": 1.5},
+    ],
+    "interference_linear": [{"num_waves": 5}],
+    "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
+    "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],
     "short_conv": [{}, {"taps": 2, "short_conv": 1}],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
@@ -56,7 +66,26 @@ REFERENCES = {
         options.get("rotary_base", 10000.0) if options.get("rotary", True) else None,
         options.get("qk_norm", False),
     ),
+    "cosine": lambda x, p, options, causal, mask: cosine.mixer(
+        x, p, HEADS, causal, mask, options.get("rotary_base", 10000.0) if options.get("rotary", True) else None
+    ),
     "fft_conv": lambda x, p, options, causal, mask: fft_conv_mixer(x, p, causal, mask),
+    "interference": lambda x, p, options, causal, mask: interference.mixer(
+        x,
+        p,
+        HEADS,
+        causal,
+        mask,
+        options.get("normalisation", "none") == "sum",
+        options.get("contrast", 1.0),
+    ),
+    "interference_linear": lambda x, p, options, causal, mask: interference.linear_mixer(x, p, HEADS, causal, mask),
+    "pure_wave": lambda x, p, options, causal, mask: pure_wave.mixer(
+        x, p, options.get("kernel", "elu_plus_one"), causal, mask
+    ),
+    "pure_wave_linear": lambda x, p, options, causal, mask: pure_wave.mixer(
+        x, p, options.get("kernel", "elu_plus_one"), causal, mask, linear=True
+    ),
     "short_conv": lambda x, p, options, causal, mask: short_conv_mixer(x, p, causal, mask),
 }
 """Float64 definitions that mixers are held against."""

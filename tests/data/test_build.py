@@ -4,6 +4,7 @@ import string
 
 import pytest
 
+from tests.data.fineweb import web_texts, write_rows
 from tests.data.outside import run_python
 from undula.data import build
 from undula.data.build import MANIFEST, default_cache_dir, evaluation_stream, is_whole, prepare
@@ -32,6 +33,39 @@ def files_of(cache):
 
 def text_of(prepared, stream):
     return prepared.tokenizer.decode(stream.tokens.tolist())
+
+
+@pytest.fixture
+def table(tmp_path):
+    return write_rows(tmp_path / "table.parquet", web_texts(40))
+
+
+@pytest.mark.parametrize("tokenizer", ["byte", "char", "bpe"])
+def test_both_streams_hold_the_rows_of_a_file_once(table, tmp_path, tokenizer):
+    prepared = prepare(config_of(table, tokenizer=tokenizer), tmp_path / "cache")
+    sides = [text_of(prepared, s).split("<eos>") for s in (prepared.train, prepared.validation)]
+    assert sorted(sides[0] + sides[1]) == sorted(web_texts(40))
+    assert [len(side) for side in sides] == [36, 4]
+    assert sorted(p.name for p in prepared.train.folder.iterdir()) == ["offsets.npy", "token_bytes.npy", "tokens.npy"]
+
+
+def test_rows_and_files_with_one_text_have_their_own_places(table, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for i, text in enumerate(web_texts(40)):
+        (tmp_path / "folder" / f"{i:02}").write_text(text)
+    rows, files, fewer = (
+        prepare(config_of(source, **limit), tmp_path / "cache")
+        for source, limit in ((table, {}), (tmp_path / "folder", {}), (table, {"max_bytes": 30_000}))
+    )
+    assert len({rows.fingerprint, files.fingerprint, fewer.fingerprint}) == 3
+    assert fewer.train.byte_count() + fewer.validation.byte_count() == 25 * 1199
+    assert prepare(config_of(table, max_bytes=10**9), tmp_path / "cache").fingerprint == rows.fingerprint
+
+
+def test_evaluation_reads_rows(table, tmp_path):
+    prepared = prepare(config_of(table), tmp_path / "cache")
+    stream = evaluation_stream(str(table), prepared.tokenizer)
+    assert text_of(prepared, stream).split("<eos>") == web_texts(40)
 
 
 @pytest.mark.parametrize("tokenizer", ["byte", "char", "bpe"])

@@ -16,6 +16,7 @@ def test_round_trip_through_json():
     ("wrong", "message"),
     [
         ({"block_size": 0}, "block_size=0; wanted at least 1"),
+        ({"max_bytes": 0}, "max_bytes=0; wanted at least 1 byte, or null"),
         ({"val_fraction": 0.0}, "val_fraction=0.0; wanted a share"),
         ({"val_fraction": 1.0}, "val_fraction=1.0; wanted a share"),
         ({"tokenizer": "bpe", "vocab_size": 256}, "vocab_size=256; a bpe tokenizer needs at least 257"),

@@ -3,6 +3,7 @@ import string
 
 import pytest
 
+from tests.data.fineweb import web_texts, write_rows
 from undula.data.config import DataConfig
 from undula.data.corpus import load_documents
 from undula.data.split import Split, cut_at_lines, group_copies, split_documents
@@ -142,3 +143,67 @@ def test_shares_that_cannot_be_held_out_are_refused():
         split_documents(corpus(1) * 10, DataConfig())
     with pytest.raises(ValueError, match="give more text"):
         split_documents(["a"], DataConfig(split="tail"))
+
+
+def split_of_file(path, texts, **options):
+    write_rows(path, texts)
+    return split_documents(load_documents(str(path)), DataConfig(**options))
+
+
+@pytest.mark.parametrize("val_fraction", [0.1, 0.5])
+def test_documents_in_files_go_whole_to_one_side(tmp_path, val_fraction):
+    texts = web_texts(60)
+    split = split_of_file(tmp_path / "a.parquet", texts, val_fraction=val_fraction)
+    train, held_out = list(split.train), list(split.validation)
+    assert len(held_out) == round(60 * val_fraction)
+    assert train == [t for t in texts if t not in held_out]  # the order of the corpus
+    assert list(split.validation) == held_out  # read again
+    chosen = {tuple(split_of_file(tmp_path / "a.parquet", texts, split_seed=s).validation) for s in range(5)}
+    assert len(chosen) == 5
+
+
+def test_the_choice_of_documents_in_files_depends_on_their_text_alone(tmp_path):
+    texts = web_texts(60)
+    first, other = (
+        split_of_file(tmp_path / name, rows) for name, rows in (("a.parquet", texts), ("b.parquet", texts[::-1]))
+    )
+    assert set(first.validation) == set(other.validation)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda text: text,
+        lambda text: "  " + text.replace("\n", " \r\n\r\n  ") + "\n",  # other spacing
+        lambda text: text.replace("\n", " "),  # other lines
+        lambda text: f"Home | About | Sign in\n{text}\nCopyright 2024",  # around it another page
+        lambda text: text.upper(),
+    ],
+    ids=["same", "spacing", "lines", "page", "case"],
+)
+def test_copies_in_files_are_never_on_the_other_side(tmp_path, copied):
+    texts = [f"{text}\n{i} {'longest line of this page ' * 12}" for i, text in enumerate(web_texts(40))]
+    for seed in range(5):
+        split = split_of_file(tmp_path / "a.parquet", texts + [copied(t) for t in texts], split_seed=seed)
+        pages = [{int(t.casefold().partition(" longest line")[0].split()[-1]) for t in side} for side in split]
+        assert pages[0].isdisjoint(pages[1])
+        assert len(pages[1]) == 4
+
+
+def test_short_lines_do_not_join_documents(tmp_path):
+    texts = [f"{'=' * 79}\n{text[:60]}" for text in web_texts(40)]
+    assert len(list(split_of_file(tmp_path / "a.parquet", texts).validation)) == 4
+
+
+def test_files_that_changed_since_the_split_are_refused(tmp_path):
+    split = split_of_file(tmp_path / "a.parquet", web_texts(40))
+    write_rows(tmp_path / "a.parquet", web_texts(39))
+    with pytest.raises(ValueError, match="the number of documents changed while they were read"):
+        list(split.train)
+
+
+def test_files_that_cannot_be_split_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"split='tail' could hold out copies .*a.parquet; use split='documents'"):
+        split_of_file(tmp_path / "a.parquet", web_texts(40), split="tail")
+    with pytest.raises(ValueError, match="in 1 separate documents"):
+        split_of_file(tmp_path / "a.parquet", web_texts(1) * 40)

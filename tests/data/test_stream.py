@@ -1,5 +1,6 @@
 import pickle
 import random
+import weakref
 
 import numpy as np
 import pytest
@@ -28,8 +29,45 @@ def test_documents_stand_in_a_row_with_borders_between():
     assert stream.num_documents == 3
 
 
+def test_tokens_are_counted():
+    counts = stream_of(1001, vocabulary=10).counts()
+    assert counts.tolist() == [101, *[100] * 9]
+    assert stream_of(3, vocabulary=5).counts().tolist() == [1, 1, 1, 0, 0]
+
+
 def test_one_document_has_no_border():
     assert encode_documents(["ab"], byte_tokenizer()).tokens.tolist() == [97, 98]
+
+
+class Page(str):
+    """A text that can be seen to be alive."""
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_documents_are_let_go_as_they_are_encoded(tmp_path, in_memory):
+    alive, most = weakref.WeakSet(), 0
+
+    def pages():
+        nonlocal most
+        for i in range(2000):
+            page = Page(f"page {i}")
+            alive.add(page)
+            most = max(most, len(alive))
+            yield page
+
+    stream = encode_documents(pages(), byte_tokenizer(), None if in_memory else tmp_path / "tokens")
+    assert most < 300
+    assert stream.num_documents == 2000
+    assert (
+        stream.tokens.tolist() == encode_documents([f"page {i}" for i in range(2000)], byte_tokenizer()).tokens.tolist()
+    )
+    assert isinstance(stream.tokens.base, bytes if in_memory else np.memmap)
+
+
+def test_empty_documents_keep_their_borders():
+    stream = encode_documents(["", "a", ""], byte_tokenizer())
+    assert stream.tokens.tolist() == [256, 97, 256]
+    assert stream.offsets.tolist() == [0, 1, 3, 3]
 
 
 @pytest.mark.parametrize(("vocabulary", "dtype"), [(256, "u1"), (257, "u2"), (65536, "u2"), (65537, "u4")])

@@ -9,7 +9,7 @@ from undula.models.language_model import build_language_model
 from undula.nn.damped_filter import DampedHarmonics
 from undula.nn.short_conv import CausalConv
 from undula.optim.build import build_optimizer, build_schedule, decay_groups, learning_rate
-from undula.optim.config import OptimConfig
+from undula.optim.config import OptimConfig, WaveNativeConfig
 
 
 def model_of(*mixers):
@@ -57,7 +57,9 @@ def test_matrices_decay_and_nothing_else_does(mixer):
     assert all(p.ndim == 2 for p in decaying)
     assert {"embedding.weight", "head.weight"} <= {names[p] for p in decaying}
     for p in others:
-        assert not any(part in names[p] for part in ("proj", "qkv", "ffn.w", "embedding", "head")) or p.ndim == 1
+        path, _, last = names[p].rpartition(".")
+        linear = last == "weight" and any(part in path for part in ("proj", "qkv", "ffn.w", "embedding", "head"))
+        assert not linear or p.ndim == 1
 
 
 def test_filters_do_not_decay_although_they_are_stored_as_matrices():
@@ -104,3 +106,49 @@ def test_a_step_is_adams_with_the_betas_of_the_config():
         square = 0.7 * square + 0.3 * gradient**2
         wanted = wanted - 1e-3 * (mean / (1 - 0.8**t)) / ((square / (1 - 0.7**t)).sqrt() + 1e-8)
     torch.testing.assert_close(layer.weight.detach().double(), wanted, rtol=1e-5, atol=1e-7)
+
+
+def wave_native(**options):
+    return OptimConfig(kind="wave_native", wave_native=WaveNativeConfig(**options), learning_rate=0.1, weight_decay=0.5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_linear_weights_are_coherent_and_embeddings_and_filters_are_not(tied):
+    """The documented optimizer mixed the rows of the embedding and pulled biases and gains of norms towards zero."""
+    model = model_of("fft_conv")
+    if tied:
+        model.head.weight = model.embedding.weight
+    optimizer = build_optimizer(model, wave_native())
+    names = {p: name for name, p in model.named_parameters()}
+    coherent, tables, others = ({names[p] for p in group["params"]} for group in optimizer.param_groups)
+    assert [group["coherent"] for group in optimizer.param_groups] == [True, False, False]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.5, 0.0]
+    assert coherent == {names[m.weight] for m in model.modules() if isinstance(m, torch.nn.Linear)} - tables
+    assert tables == {"embedding.weight"}
+    assert ("head.weight" in coherent) != tied
+    assert coherent | tables | others == set(names.values())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"damping": 0.3}, {"coherence_weight": 0.2}, {"refresh": 3}, {"rank": 2}, {"adaptive": True}],
+)
+def test_every_option_reaches_the_optimizer_and_moves_parameters_elsewhere(options):
+    def ends(config):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(4, 9, bias=False)
+        optimizer = build_optimizer(layer, config)
+        for _ in range(4):
+            layer.weight.grad = torch.randn(9, 4)
+            optimizer.step()
+        return optimizer.param_groups[0], layer.weight.detach()
+
+    usual, changed = ends(wave_native(refresh=1)), ends(wave_native(**{"refresh": 1, **options}))
+    for name, value in options.items():
+        assert changed[0][name] == value
+    assert (usual[1] - changed[1]).abs().max() > 1e-3
+
+
+def test_the_mean_square_has_the_memory_of_the_config():
+    config = OptimConfig(kind="wave_native", wave_native=WaveNativeConfig(adaptive=True), betas=(0.5, 0.7))
+    assert build_optimizer(torch.nn.Linear(2, 2), config).param_groups[0]["beta2"] == 0.7

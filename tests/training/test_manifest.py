@@ -74,7 +74,7 @@ def test_no_checkpoint_at_all_is_none_and_none_whole_is_an_error(run):
 def test_a_checkpoint_that_cannot_be_finished_leaves_the_one_before(run, monkeypatch, broken):
     save(run, 10)
 
-    def full(*args):
+    def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

@@ -1,5 +1,6 @@
 """Runs that take a second: a text, a configuration, a trainer."""
 
+import dataclasses
 import random
 
 from undula.data.build import prepare
@@ -45,7 +46,7 @@ def tiny_config(text, *, mixers=("attention", "fft_conv"), dropout=0.1, **more):
 def tiny_trainer(config, folder, listener=None):
     """Return a trainer with a new model; `folder` is the run's."""
     prepared = prepare(config.data, folder.parent / "cache")
-    model = ModelConfig(vocab_size=prepared.vocab_size, backbone=config.model.backbone)
+    model = dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
     folder.mkdir(exist_ok=True)
     special = {"pad_token_id": prepared.tokenizer.pad_token_id, "eos_token_id": prepared.tokenizer.eos_token_id}
     return RunTrainer(UndulaForCausalLM(UndulaConfig(model=model, **special)), config, prepared, folder, listener)

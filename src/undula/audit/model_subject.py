@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from undula.audit.subject import Claims, Subject, audited_copy
 from undula.mixers.base import Mixer, state_bytes
 from undula.models.language_model import LanguageModel
+from undula.nn.wave_packet import WavePacketEmbedding
 
 OURS, FOREIGN = 1e-10, 1e-5
 """Rounding that is forgiven: models of others may compute parts in float32, whatever their parameters are."""
@@ -104,9 +105,8 @@ class ModelSubject(Subject):
             return leaf
 
         with ExitStack() as hooks:
-            for part in [] if self.module is None else self.module.modules():
-                if isinstance(part, nn.Embedding):
-                    hooks.callback(part.register_forward_hook(cut).remove)
+            for part in _embeddings(self.module):
+                hooks.callback(part.register_forward_hook(cut).remove)
             return self.run(x), leaves
 
     def pieces(self, x: Tensor, sizes: list[int], mask: Tensor | None = None) -> tuple[Tensor, list[int]]:
@@ -176,6 +176,13 @@ def _accepted(call: Callable[..., Any]) -> tuple[set[str], bool]:
     """Names of a model's arguments, and whether it takes any others too."""
     parameters = inspect.signature(call.forward if isinstance(call, nn.Module) else call).parameters
     return set(parameters), any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+
+
+def _embeddings(module: nn.Module | None) -> Sequence[nn.Module]:
+    """Where token ids become vectors: packets, which may hold a table of their own, else tables."""
+    parts = [] if module is None else list(module.modules())
+    packets = [part for part in parts if isinstance(part, WavePacketEmbedding)]
+    return packets or [part for part in parts if isinstance(part, nn.Embedding)]
 
 
 def _longest(module: nn.Module | None) -> float:

@@ -57,6 +57,17 @@ class DecodeCase:
     new_tokens: int = 32
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptimizerCase:
+    """Steps of optimizers of one model.
+
+    Args:
+        model: whose parameters are moved.
+    """
+
+    model: ModelConfig
+
+
 def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
     """Return a plain language model with one mixer in all its layers."""
     backbone = BackboneConfig(
@@ -90,4 +101,8 @@ MIXER_CASES: Mapping[str, MixerCase] = {
 DECODE_CASES: Mapping[str, DecodeCase] = {
     "10m": DecodeCase(models={**_MODELS_10M, "short_conv": plain("short_conv", **_TEN_MILLION, d_ff=1018)}),
     "tiny": DecodeCase(models=_MODELS_TINY, contexts=(8, 16), new_tokens=4),
+}
+OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
+    "10m": OptimizerCase(model=_MODELS_10M["attention"]),
+    "tiny": OptimizerCase(model=_MODELS_TINY["attention"]),
 }

@@ -151,11 +151,28 @@ def _mixer_cell(figures: dict[str, Any]) -> str:
     return f"{milliseconds} ({ratio}), {_megabytes(both['peak_bytes'])}"
 
 
+def _optimizers(run: list[Record]) -> str:
+    figures, peer = run[0].figures, run[0].config["peer"]
+    caption = f"**Optimizer step** of {_count(figures['parameters'])} parameters; {_made(run[0])}"
+    head = ["optimizer", "ms a step", f"x {peer}", "state MB"]
+    body = [
+        [
+            r.config["model"],
+            _number(r.figures["seconds"] * 1e3, ",.1f"),
+            _number(r.figures["ratio"], ".2f"),
+            _megabytes(r.figures["state_bytes"]),
+        ]
+        for r in run
+    ]
+    return f"{caption}\n\n{markdown(head, body)}"
+
+
 TABLES: dict[str, Callable[[list[Record]], str]] = {
     "compare": _compare,
     "train": _train,
     "decode": _decode,
     "mixers": _mixers,
+    "optimizers": _optimizers,
 }
 """How the records of each kind become a table, in the order in which they are shown."""
 

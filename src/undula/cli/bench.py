@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from undula.bench.cases import DECODE_CASES, MIXER_CASES, TRAIN_CASES
+from undula.bench.cases import DECODE_CASES, MIXER_CASES, OPTIMIZER_CASES, TRAIN_CASES
 from undula.bench.records import Record, append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import results_table, with_results
@@ -18,12 +18,13 @@ from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
-USAGE = """usage: undula bench train|mixers|decode|table [arguments]
+USAGE = """usage: undula bench train|mixers|decode|optimizers|table [arguments]
 
-  train     tokens per second of train steps, against the same model in other libraries
-  mixers    time, memory and error of every mixer at several lengths, beside fused attention
-  decode    tokens per second of cached generation behind contexts of several lengths
-  table     the newest results as Markdown; --write FILE puts them between its results markers
+  train         tokens per second of train steps, against the same model in other libraries
+  mixers        time, memory and error of every mixer at several lengths, beside fused attention
+  decode        tokens per second of cached generation behind contexts of several lengths
+  optimizers    time of the steps of WaveNativeOptimizer, beside AdamW
+  table         the newest results as Markdown; --write FILE puts them between its results markers
 
 undula bench train --help     the arguments of a measurement"""
 
@@ -37,6 +38,7 @@ def run(arguments: list[str]) -> int:
         "train": _train,
         "mixers": _mixers,
         "decode": _decode,
+        "optimizers": _optimizers,
         "table": _table,
     }
     if arguments[0] not in kinds:
@@ -114,6 +116,25 @@ def _decode(arguments: list[str]) -> int:
         for record in records
     ]
     console().print(table(head, rows, f"decoding, {_how(setting)}"))
+    return SUCCESS
+
+
+def _optimizers(arguments: list[str]) -> int:
+    asked = _reader("optimizers", OPTIMIZER_CASES, "10m", memory=False).parse_args(arguments)
+    case, setting = _case(OPTIMIZER_CASES, asked.case), _setting(asked)
+    measure = late_import("undula.bench.optimizers").bench_optimizers
+    records = _measured("optimizers", asked, lambda: measure(asked.case, case, setting))
+    head = ("optimizer", "ms a step", f"x {records[0].config['peer']}", "state MB")
+    rows = [
+        (
+            record.config["model"],
+            1e3 * record.figures["seconds"],
+            record.figures["ratio"],
+            _megabytes(record.figures["state_bytes"]),
+        )
+        for record in records
+    ]
+    console().print(table(head, rows, f"optimizer step, {_how(setting)}"))
     return SUCCESS
 
 

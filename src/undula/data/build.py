@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from undula.data.config import DataConfig
-from undula.data.corpus import load_documents
+from undula.data.corpus import default_cache_dir, load_documents
+from undula.data.documents import Documents
 from undula.data.split import split_documents
 from undula.data.stream import EvalWindows, TokenStream, TrainWindows, encode_documents
 from undula.data.tokenizers import build_tokenizer, wrap
@@ -63,12 +63,14 @@ def prepare(config: DataConfig, cache_dir: Path | None = None) -> Prepared:
         cache_dir: where prepared corpora are kept; default `default_cache_dir()`.
 
     Raises:
-        FileNotFoundError: when the source does not exist.
+        OSError: when the source does not exist, or cannot be reached.
+        ImportError: when it needs the extra `datasets`, which is not installed.
         ValueError: when it is not text, cannot be split, or is shorter than one window.
     """
-    documents = load_documents(config.source)
+    cache = default_cache_dir() if cache_dir is None else cache_dir
+    documents = load_documents(config.source, config.max_bytes, cache)
     fingerprint = _fingerprint(documents, config)
-    folder = (default_cache_dir() if cache_dir is None else cache_dir) / fingerprint
+    folder = cache / fingerprint
     if not is_whole(folder):
         _build(documents, config, folder)
     prepared = Prepared(
@@ -88,7 +90,7 @@ def evaluation_stream(source: str, tokenizer: PreTrainedTokenizerFast) -> TokenS
     """Return a text that a trained model is to be scored on, whole, as a stream in memory.
 
     Args:
-        source: a text file, a folder, or the name of a corpus.
+        source: a text or Parquet file, a folder, or `python-docs`.
         tokenizer: the tokenizer of the trained model.
 
     Raises:
@@ -96,14 +98,6 @@ def evaluation_stream(source: str, tokenizer: PreTrainedTokenizerFast) -> TokenS
         ValueError: when it is not text, or more than 1 % of it is unknown to the tokenizer.
     """
     return encode_documents(load_documents(source), tokenizer)
-
-
-def default_cache_dir() -> Path:
-    """Return `$UNDULA_CACHE`, or `undula` below the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
-    own = os.environ.get("UNDULA_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "undula"
 
 
 def is_whole(folder: Path) -> bool:
@@ -117,15 +111,15 @@ def is_whole(folder: Path) -> bool:
     return recorded == sha256_sums(folder, leave_out=MANIFEST)
 
 
-def _build(documents: list[str], config: DataConfig, folder: Path) -> None:
+def _build(documents: Documents, config: DataConfig, folder: Path) -> None:
     """Write a cache folder beside its place and rename it in, so that nobody ever sees half of one."""
     split = split_documents(documents, config)
     tokenizer = build_tokenizer(config.tokenizer, split.train, config.vocab_size)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as scratch:
         built = Path(scratch) / "built"
-        encode_documents(split.train, tokenizer).save(built / "train")
-        encode_documents(split.validation, tokenizer).save(built / "validation")
+        for side, texts in split._asdict().items():
+            encode_documents(texts, tokenizer, Path(scratch) / f"{side}.tokens").save(built / side)
         tokenizer.backend_tokenizer.save(str(built / "tokenizer.json"))
         (built / MANIFEST).write_text(json.dumps(sha256_sums(built, leave_out=MANIFEST), indent=1), encoding="utf-8")
         if folder.exists() and not is_whole(folder):
@@ -138,12 +132,13 @@ def _build(documents: list[str], config: DataConfig, folder: Path) -> None:
                 raise
 
 
-def _fingerprint(documents: list[str], config: DataConfig) -> str:
+def _fingerprint(documents: Documents, config: DataConfig) -> str:
     """Return the SHA-256 of all that decides the tokens; block size and source path do not."""
     choices = {
         "format": FORMAT,
         "tokenizer": config.tokenizer,
-        "split": config.split,
+        # Documents in files are split by another rule than the same documents in memory.
+        "split": config.split if isinstance(documents, list) else "keys of the documents",
         "val_fraction": config.val_fraction,
         "split_seed": config.split_seed if config.split == "documents" else None,
         "bpe": [config.vocab_size, tokenizers.__version__] if config.tokenizer == "bpe" else None,

@@ -18,13 +18,17 @@ class DataConfig:
     """A text corpus, its split into training and validation, its tokens and its windows.
 
     Args:
-        source: `python-docs` (the language reference inside CPython), a text file, or a folder of text files.
+        source: `python-docs` (the language reference inside CPython), a text file, a folder of text files, Parquet (a
+            file or a folder; one document per row, in column `text`), or a data set of the Hugging Face hub:
+            `fineweb` (FineWeb-Edu) or `hub:OWNER/NAME[:CONFIG]`, which need the extra `datasets`.
+        max_bytes: take the first documents of the source, whole, with so many bytes of text at most; None: all. A
+            data set of the hub needs a limit.
         tokenizer: `byte` (256 + 1 ids), `char` (the characters of the training split) or `bpe` (byte-level).
         vocab_size: number of ids of a `bpe` tokenizer; a small corpus may fill fewer.
         block_size: tokens in one window.
         val_fraction: share of the characters that is held out.
         split: `documents` holds out whole documents (pieces, when there is one file alone);
-            `tail` holds out the end of the text.
+            `tail` holds out the end of the text (not of Parquet and the hub, where it could hold out copies).
         split_seed: which documents are held out; `tail` has no choice to make.
         rest: the last, shorter window of the held-out text is `padded` (every token counts) or `dropped`.
 
@@ -33,6 +37,7 @@ class DataConfig:
     """
 
     source: str = "python-docs"
+    max_bytes: int | None = None
     tokenizer: TokenizerKind = "byte"
     vocab_size: int = 4096
     block_size: int = 256
@@ -48,6 +53,8 @@ class DataConfig:
                 raise unknown_name(field, str(getattr(self, field)), get_args(kind))
         if self.block_size < 1:
             raise ValueError(f"block_size={self.block_size}; wanted at least 1 token")
+        if self.max_bytes is not None and self.max_bytes < 1:
+            raise ValueError(f"max_bytes={self.max_bytes}; wanted at least 1 byte, or null for the whole source")
         if not 0.0 < self.val_fraction < 1.0:
             raise ValueError(f"val_fraction={self.val_fraction}; wanted a share between 0 and 1, such as 0.1")
         if self.tokenizer == "bpe" and self.vocab_size < SMALLEST_BPE:

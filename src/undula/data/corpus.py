@@ -1,17 +1,21 @@
-"""Where texts come from: the embedded corpus, one file, or a folder; each becomes a list of documents."""
+"""Where texts come from: the embedded corpus, files, folders, data sets of the hub; each becomes documents."""
 
 import logging
+import os
 from pathlib import Path
 
+from undula.data.documents import Documents, open_parquet, within
+from undula.data.hub import NAMED, fetch, is_hub
 from undula.names import unknown_name
 from undula.optional import late_import
 
 PYTHON_DOCS = "python-docs"
+PARQUET = ".parquet"
 
 logger = logging.getLogger(__name__)
 
 
-def load_documents(source: str) -> list[str]:
+def load_documents(source: str, max_bytes: int | None = None, cache_dir: Path | None = None) -> Documents:
     """Return the documents of a corpus, in an order that depends on their names alone.
 
     `python-docs` is the language reference that the running CPython carries, one document per topic (its text
@@ -19,24 +23,49 @@ def load_documents(source: str) -> list[str]:
     A folder gives one document per text file below it, sorted by path; hidden files and folders, empty files
     and files that are not UTF-8 text are left out. Line ends stay as they are; a byte order mark goes.
 
+    A Parquet file has one document per row, in its column `text`; a folder with Parquet files below it has those of
+    these files alone, sorted by path. They are read as they are needed and never held. A data set of the hub is
+    fetched into such a file first, see `undula.data.hub.fetch`.
+
     Args:
-        source: `python-docs`, or the path of a file or folder. A path wins by being written as one (`./python-docs`).
+        source: `python-docs`, `fineweb`, `hub:OWNER/NAME[:CONFIG]`, or the path of a file or folder. A path wins by
+            being written as one (`./python-docs`).
+        max_bytes: take the first documents, whole, with so many bytes of UTF-8 at most; None: all.
+        cache_dir: where fetched data sets are kept; default `default_cache_dir()`.
 
     Raises:
         FileNotFoundError: when there is no such corpus, file or folder.
-        ValueError: when the file is empty or not text, or the folder has no text file.
+        OSError: when a data set cannot be reached.
+        ImportError: when Parquet or the hub is to be read, and the extra `datasets` is not installed.
+        ValueError: when the file is empty, not text or not Parquet with a column `text`, the folder has no text
+            file, or `max_bytes` is too small or missing.
     """
     if source == PYTHON_DOCS:
         topics: dict[str, str] = late_import("pydoc_data.topics").topics
-        return [topics[name] for name in sorted(topics)]
+        return list(within((topics[name] for name in sorted(topics)), max_bytes))
+    if is_hub(source):
+        return open_parquet([fetch(source, max_bytes, (cache_dir or default_cache_dir()) / "hub")])
     path = Path(source).expanduser()
-    if path.is_dir():
-        return _load_folder(path)
     if not path.exists():
+        known = [PYTHON_DOCS, *NAMED]
         raise FileNotFoundError(
-            f"data source {source!r}: no such file or folder, and {unknown_name('corpus', source, [PYTHON_DOCS])}"
+            f"data source {source!r}: no such file or folder, and {unknown_name('corpus', source, known)}"
         )
-    return [read_text(path)]
+    files = _visible_files(path) if path.is_dir() else [path]
+    tables = [file for file in files if file.suffix == PARQUET]
+    if tables:
+        if len(tables) < len(files):
+            logger.warning("left out %d files of %s that are not Parquet", len(files) - len(tables), path)
+        return open_parquet(tables, max_bytes)
+    return list(within(_load_folder(path, files) if path.is_dir() else [read_text(path)], max_bytes))
+
+
+def default_cache_dir() -> Path:
+    """Return `$UNDULA_CACHE`, or `undula` below the user's cache folder (`$XDG_CACHE_HOME`, `~/.cache`)."""
+    own = os.environ.get("UNDULA_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "undula"
 
 
 def read_text(path: Path) -> str:
@@ -59,9 +88,12 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _load_folder(folder: Path) -> list[str]:
+def _visible_files(folder: Path) -> list[Path]:
     files = [p for p in folder.rglob("*") if p.is_file() and not _hidden(p.relative_to(folder))]
-    files.sort(key=lambda p: p.relative_to(folder).as_posix())
+    return sorted(files, key=lambda p: p.relative_to(folder).as_posix())
+
+
+def _load_folder(folder: Path, files: list[Path]) -> list[str]:
     documents: list[str] = []
     refused: list[str] = []
     for path in files:

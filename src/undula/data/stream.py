@@ -1,15 +1,19 @@
 """Token streams on disk, and the windows cut from them for training and for evaluation."""
 
 import hashlib
+import io
 import re
 import struct
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
@@ -20,6 +24,8 @@ from undula.ops.metrics import IGNORED
 
 PART = 4096
 """Characters per call of the encoder: its time grows faster than the length of the text."""
+PARTS = 128
+"""Parts in one call of the encoder, which shares them among the cores; its results are large, so not many."""
 MOST_UNKNOWN = 0.01
 """Share of unknown tokens above which a score in bits per byte means nothing."""
 
@@ -53,6 +59,13 @@ class TokenStream:
         """Number of documents; one fewer `<eos>` stand between them."""
         return len(self.offsets) - 1
 
+    def counts(self) -> Tensor:
+        """Return how often each token of the vocabulary occurs, (V,)."""
+        step, total = 1 << 22, np.zeros(len(self.token_bytes), dtype=np.int64)
+        for start in range(0, len(self), step):
+            total += np.bincount(self.tokens[start : start + step], minlength=len(total))
+        return torch.from_numpy(total)
+
     def byte_count(self, start: int = 0, stop: int | None = None) -> int:
         """Return the UTF-8 bytes of text that the tokens from `start` up to `stop` stand for."""
         end = len(self) if stop is None else min(stop, len(self))
@@ -81,27 +94,39 @@ class TokenStream:
         return TokenStream, (self.tokens, self.offsets, self.token_bytes)
 
 
-def encode_documents(documents: list[str], tokenizer: PreTrainedTokenizerFast) -> TokenStream:
-    """Return documents as a stream in memory.
+def encode_documents(
+    documents: Iterable[str], tokenizer: PreTrainedTokenizerFast, scratch: Path | None = None
+) -> TokenStream:
+    """Return documents as a stream; they are gone through once, and a few at a time are held.
+
+    Args:
+        documents: the texts.
+        tokenizer: how they are encoded.
+        scratch: file that the tokens are written to and memory-mapped from, which the caller removes; None: in memory.
 
     Raises:
         ValueError: when more than 1 % of the tokens are unknown to the tokenizer, or when its tokens do not stand
             for exactly the bytes of the text (a tokenizer that changes the text cannot give bits per byte).
     """
-    encoder = encoder_of(tokenizer)
     sizes = np.asarray(token_byte_counts(tokenizer), dtype=np.int64)
     dtype = np.min_scalar_type(len(sizes) - 1)
     border = np.asarray([tokenizer.eos_token_id], dtype=dtype)
-    rows: list[np.ndarray] = []
-    offsets = [0]
-    for i, text in enumerate(documents):
-        row = [np.asarray(encoder.encode(part).ids, dtype=dtype) for part in _parts(text)]
-        row += [border] if i + 1 < len(documents) else []
-        rows += row
-        offsets.append(offsets[-1] + sum(map(len, row)))
-    stream = TokenStream(np.concatenate(rows), np.asarray(offsets, dtype=np.int64), sizes)
-    _check_bytes(stream, documents, tokenizer)
-    return stream
+    check = _Check(tokenizer, sizes)
+    offsets = array("q")
+    length = 0
+    with io.BytesIO() if scratch is None else scratch.open("wb") as file:
+        for part, row, first in _encoded(documents, encoder_of(tokenizer), dtype):
+            check.count(part, row)
+            if first and len(offsets):
+                length += file.write(border.tobytes()) // dtype.itemsize
+            if first:
+                offsets.append(length)
+            length += file.write(row.tobytes()) // dtype.itemsize
+        kept = file.getvalue() if isinstance(file, io.BytesIO) else None
+    check.raise_for(length)
+    offsets.append(length)
+    tokens = np.frombuffer(kept, dtype) if kept is not None else np.asarray(np.memmap(cast(Path, scratch), dtype, "r"))
+    return TokenStream(tokens, np.asarray(offsets, dtype=np.int64), sizes)
 
 
 class TrainWindows(Dataset[dict[str, Tensor]]):
@@ -198,28 +223,53 @@ def _window(tokens: np.ndarray) -> dict[str, Tensor]:
     return {"input_ids": row[:-1], "shift_labels": row[1:]}
 
 
+class _Check:
+    """Bytes of the text beside bytes of its tokens, and what the tokenizer did not know."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, sizes: np.ndarray) -> None:
+        self.unknown = tokenizer.unk_token_id
+        self.known = tokenizer.get_vocab()
+        self.sizes = sizes
+        self.wanted = self.got = self.lost = 0
+        self.strange: set[str] = set()
+
+    def count(self, text: str, row: np.ndarray) -> None:
+        """Add a part of a text and its tokens."""
+        self.wanted += len(text.encode())
+        self.got += int(self.sizes[row].sum())
+        lost = 0 if self.unknown is None else int((row == self.unknown).sum())
+        self.lost += lost
+        if lost:
+            self.strange |= set(text) - self.known.keys()
+
+    def raise_for(self, length: int) -> None:
+        """Refuse a stream of `length` tokens that is not the text."""
+        if self.lost > MOST_UNKNOWN * length:
+            raise ValueError(
+                f"{self.lost} of {length} characters are unknown to the tokenizer (such as "
+                f"{sorted(self.strange)[:5]}); the score would mean nothing: use tokenizer='byte' or 'bpe', or train "
+                "on text with these characters"
+            )
+        if self.lost == 0 and self.got != self.wanted:
+            raise ValueError(
+                f"the tokens stand for {self.got} bytes, the text has {self.wanted}; the tokenizer changes the text: "
+                "use a byte-level tokenizer"
+            )
+
+
+def _encoded(documents: Iterable[str], encoder: Tokenizer, dtype: np.dtype) -> Iterator[tuple[str, np.ndarray, bool]]:
+    """Yield the parts of all documents in a row, each with its ids and whether a document begins with it."""
+    parts = ((part, i == 0) for text in documents for i, part in enumerate(_parts(text)))
+    while batch := list(islice(parts, PARTS)):
+        for (part, first), encoding in zip(batch, encoder.encode_batch_fast([p for p, _ in batch]), strict=True):
+            yield part, np.asarray(encoding.ids, dtype=dtype), first
+
+
 def _parts(text: str) -> Iterator[str]:
+    """Yield the text in parts that join to it: one, empty, for an empty text."""
     start = 0
-    while start < len(text):
+    while start < len(text) or start == 0:
         border = BORDER.search(text, start + PART)
         end = border.start() if border else len(text)
         yield text[start:end]
-        start = end
-
-
-def _check_bytes(stream: TokenStream, documents: list[str], tokenizer: PreTrainedTokenizerFast) -> None:
-    unknown = tokenizer.unk_token_id
-    lost = 0 if unknown is None else int((stream.tokens == unknown).sum())
-    if lost > MOST_UNKNOWN * len(stream):
-        known = tokenizer.get_vocab()
-        strange = sorted({c for text in documents for c in text if c not in known})[:5]
-        raise ValueError(
-            f"{lost} of {len(stream)} characters are unknown to the tokenizer (such as {strange}); the score would "
-            "mean nothing: use tokenizer='byte' or 'bpe', or train on text with these characters"
-        )
-    wanted = sum(len(text.encode()) for text in documents)
-    if lost == 0 and stream.byte_count() != wanted:
-        raise ValueError(
-            f"the tokens stand for {stream.byte_count()} bytes, the text has {wanted}; the tokenizer changes the text: "
-            "use a byte-level tokenizer"
-        )
+        start = max(end, 1)

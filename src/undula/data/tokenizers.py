@@ -8,6 +8,7 @@ left, as generation wants). Characters have `<unk>` beside it. The text "<eos>" 
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import cast
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -19,7 +20,7 @@ EOS = "<eos>"
 UNKNOWN = "<unk>"
 
 
-def build_tokenizer(kind: TokenizerKind, train_texts: list[str], vocab_size: int) -> PreTrainedTokenizerFast:
+def build_tokenizer(kind: TokenizerKind, train_texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Return the tokenizer of one kind, made from the training split alone.
 
     Args:
@@ -49,7 +50,7 @@ def char_tokenizer(train_texts: Iterable[str]) -> PreTrainedTokenizerFast:
     A character that training never saw becomes `<unk>`, which stands for no byte: its cost in bits is counted, its
     bytes are not, so bits per byte never look better for it.
     """
-    letters = sorted(set().union(*train_texts))
+    letters = sorted(set(chain.from_iterable(train_texts)))
     vocabulary = {letter: i for i, letter in enumerate([*letters, EOS, UNKNOWN])}
     # BPE without merges is a table lookup per character; WordLevel needs a split per character, five times slower.
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=UNKNOWN, fuse_unk=False))

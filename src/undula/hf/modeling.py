@@ -21,7 +21,7 @@ from transformers.utils.generic import can_return_tuple
 from undula.hf.cache import UndulaCache
 from undula.hf.configuration import UndulaConfig
 from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_unsupported
-from undula.models.backbone import Backbone, LayerHook
+from undula.models.backbone import Backbone, LayerHook, collector
 from undula.models.language_model import build_language_model
 from undula.ops.metrics import IGNORED, summed_nats
 from undula.ops.packing import Lengths, repack, starts, unpack
@@ -102,7 +102,7 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
         positions = position_ids if attention_mask is None else None
         lengths = document_lengths(input_ids, positions, seq_idx, cu_seq_lens_q, cache)
         layers: list[Tensor] = []
-        watch = _collector(layers) if output_hidden_states else None
+        watch = collector(layers) if output_hidden_states else None
         logits = self._scores(input_ids, mask, lengths, cache, watch)
         if labels is not None and lengths is not None:
             # The first token of a document is no continuation of the document before.
@@ -134,7 +134,9 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
         """Scores of all positions, packed documents apart from each other, the cache brought forward."""
         if lengths is not None:
             if on_layer is not None:
-                raise ValueError("got output_hidden_states with packed rows, which are taken apart; give one or the other")
+                raise ValueError(
+                    "got output_hidden_states with packed rows, which are taken apart; give one or the other"
+                )
             rows = [input_ids] if mask is None else [input_ids, mask.to(input_ids.dtype)]
             present, (documents, *unpadded) = unpack(lengths, *rows)
             self._check_length(documents.shape[1])
@@ -235,13 +237,6 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
         self._check_length(max(input_ids_length, generation_config.max_length or 0))
         base: Any = super()
         base._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
-
-
-def _collector(layers: list[Tensor]) -> LayerHook:
-    def collect(layer: int, x: Tensor) -> None:
-        layers.append(x)
-
-    return collect
 
 
 def _checkpointed(forward: Any, run: Any, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from undula.mixers.base import MIXERS, Mixer, State, Traits
 from undula.nn.norms import RMSNorm
 from undula.nn.short_conv import CausalConv
-from undula.ops.attention import sdpa
+from undula.ops.attention import joined_mask, sdpa
 from undula.ops.rotary import rotary_table, rotate
 from undula.shapes import PaddingMask, Sequence
 
@@ -115,7 +115,7 @@ class FlashAttention(Mixer):
         past = state if isinstance(state, AttentionState) else None
         q, k, v, recent = self._project(x, real, past)
         if past is not None:
-            real = _joined(past, real, x)
+            real = joined_mask(past.real, real, past.keys.shape[2], x)
             k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
             past = AttentionState(k, v, real, recent)
         out = sdpa(
@@ -165,16 +165,6 @@ class FlashAttention(Mixer):
         nothing = torch.zeros(batch_size, self.n_heads_kv, 0, self.d_head, device=device, dtype=dtype)
         recent = None if self.short is None else self.short.no_past(batch_size, device, dtype)
         return AttentionState(nothing, nothing, None, recent)
-
-
-def _joined(past: AttentionState, real: Tensor | None, x: Tensor) -> Tensor | None:
-    """Which positions are real, the past and the present; None while there is no padding, which keeps the fast path."""
-    if past.real is None and real is None:
-        return None
-    batch, steps = x.shape[:2]
-    before = x.new_ones(batch, past.keys.shape[2], dtype=torch.bool) if past.real is None else past.real
-    now = x.new_ones(batch, steps, dtype=torch.bool) if real is None else real
-    return torch.cat([before, now], dim=1)
 
 
 def _check_heads(d_model: int, n_heads: int, n_heads_kv: int, rotary: bool) -> None:

@@ -24,6 +24,15 @@ class LayerHook(Protocol):
         """Look at the residual stream."""
 
 
+def collector(layers: list[torch.Tensor]) -> LayerHook:
+    """Return a hook that appends the residual stream of each layer to a list."""
+
+    def collect(layer: int, x: torch.Tensor) -> None:
+        layers.append(x)
+
+    return collect
+
+
 class Backbone(nn.Module):
     """Blocks with a repeating pattern of mixers, then a normalisation.
 

@@ -38,14 +38,29 @@ class CodecConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PacketConfig:
+    """Tokens as wave packets, in the wave_gpt family."""
+
+    num_waves: int = 16
+    """Waves of each packet; 0: a table of embeddings instead."""
+    num_harmonics: int = 4
+    """Harmonics of each wave."""
+    annealed: bool = False
+    """Keep a table of embeddings beside the packets, which training fades out."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """A causal language model."""
 
     family: str = "plain"
-    """"plain": embedding, backbone, linear head. "wave": tokens become waves of d_model / 3 harmonics and back."""
+    """"plain": embedding, backbone, linear head. "wave": tokens become waves of d_model / 3 harmonics and back.
+    "wave_gpt": tokens become wave packets, then backbone and linear head."""
     vocab_size: int = 257
     context_length: int | None = None
     """Longest sequence that the model accepts, in tokens; None: no limit."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     codec: CodecConfig = field(default_factory=CodecConfig)
     """Read by the wave family only."""
+    packets: PacketConfig = field(default_factory=PacketConfig)
+    """Read by the wave_gpt family only."""

@@ -3,15 +3,18 @@
 from abc import abstractmethod
 
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from undula.mixers.base import Mixer, build_mixer
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import CodecConfig, ModelConfig
 from undula.models.init import initialise
 from undula.models.token_codec import TokenDecoder, TokenEncoder
+from undula.models.wave_gpt import WaveGPT, WaveGPTConfig
 from undula.models.wave_transformer import WaveTransformer
 from undula.names import Registry
+from undula.nn.wave_packet import WavePacketEmbedding
 from undula.shapes import Logits, PaddingMask, TokenIds
 
 
@@ -41,6 +44,14 @@ class LanguageModel(nn.Module):
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> States:
         """Return the state before the first token."""
+
+    def use_counts(self, counts: Int[Tensor, " V"]) -> None:
+        """Take note of how often each token occurs in the text that the model will be trained on."""
+        del counts
+
+    def harmonic_amplitudes(self) -> Tensor | None:
+        """Return the amplitudes of the tokens' harmonics; None where tokens have none."""
+        return None
 
 
 FAMILIES: Registry[type[LanguageModel]] = Registry("model family")
@@ -123,6 +134,62 @@ class WaveLanguageModel(LanguageModel):
     ) -> States:
         """Return the state before the first token."""
         return self.transformer.init_state(batch_size, device=device, dtype=dtype)
+
+
+@FAMILIES.register("wave_gpt")
+class WaveGPTLanguageModel(LanguageModel):
+    """A Wave-Native GPT with any backbone.
+
+    Attributes: gpt; standard_embed_ratio, the share of the embedding table, which training moves from 1 to 0 and every
+    later use respects (None unless `packets.annealed`).
+    """
+
+    standard_embed_ratio: Tensor | None
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        backbone, packets = config.backbone, config.packets
+        described = WaveGPTConfig(
+            vocab_size=config.vocab_size,
+            d_model=backbone.d_model,
+            num_layers=backbone.num_layers,
+            num_heads=backbone.num_heads,
+            num_waves=max(1, packets.num_waves),
+            num_harmonics=packets.num_harmonics,
+            block_size=config.context_length,
+            use_wave_embeddings=packets.num_waves > 0,
+        )
+        self.gpt = WaveGPT(described, backbone=backbone)
+        if isinstance(self.gpt.embedding, WavePacketEmbedding) and not packets.annealed:
+            self.gpt.embedding.finalize_annealing()
+        self.register_buffer("standard_embed_ratio", torch.ones(()) if packets.annealed else None)
+
+    def forward(
+        self,
+        input_ids: TokenIds,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: States | None = None,
+        on_layer: LayerHook | None = None,
+    ) -> Logits | tuple[Logits, States]:
+        """Return scores; see `LanguageModel.forward`."""
+        ratio = 0.0 if self.standard_embed_ratio is None else self.standard_embed_ratio
+        return self.gpt.scores(input_ids, attention_mask, ratio=ratio, state=state, on_layer=on_layer)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> States:
+        """Return the state before the first token."""
+        return self.gpt.init_state(batch_size, device=device, dtype=dtype)
+
+    def use_counts(self, counts: Int[Tensor, " V"]) -> None:
+        """Rank the packets' masses by how often each token occurs."""
+        if isinstance(self.gpt.embedding, WavePacketEmbedding):
+            self.gpt.embedding.set_counts(counts)
+
+    def harmonic_amplitudes(self) -> Tensor | None:
+        """Return the amplitudes of the packets' harmonics."""
+        return self.gpt.harmonic_amplitudes()
 
 
 def _codec_mixer(codec: CodecConfig) -> Mixer | None:

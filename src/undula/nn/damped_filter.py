@@ -17,8 +17,9 @@ SMALL = 0.04
 class DampedHarmonics(nn.Module):
     """One impulse response per channel, h(t) = direct [t = 0] + sum_m Re[c_m exp((-decay_m + i frequency_m) t)].
 
-    The harmonics start small beside the direct path, which is 1: memory is learnt where it helps. The decays start spread from half a step's forgetting to hundreds of steps of memory, the frequencies over
-    [0, pi) radians per step, slow channels first.
+    The harmonics start small beside the direct path, which is 1: memory is learnt where it helps. The decays start
+    spread from half a step's forgetting to hundreds of steps of memory, the frequencies over [0, pi) radians per step,
+    slow channels first.
 
     Args:
         channels: number of filters.

@@ -48,6 +48,18 @@ def sdpa(
     return torch.where(key_mask[:, None, steps - queries :, None], out, 0.0)
 
 
+def joined_mask(
+    before: Bool[Tensor, "B S"] | None, now: Bool[Tensor, "B T"] | None, past: int, x: Float[Tensor, "B T D"]
+) -> Bool[Tensor, "B all"] | None:
+    """Return which positions are real, the `past` earlier ones and those of x; None while there is no padding."""
+    if before is None and now is None:
+        return None
+    batch, steps = x.shape[:2]
+    before = x.new_ones(batch, past, dtype=torch.bool) if before is None else before
+    now = x.new_ones(batch, steps, dtype=torch.bool) if now is None else now
+    return torch.cat([before, now], dim=1)
+
+
 def _equal_widths(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, float]:
     """Zero-pad to one width: with unequal ones the CPU takes the unfused path, several times slower."""
     wide = max(q.shape[-1], v.shape[-1])

@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from undula.ops.metrics import Metrics
 from undula.training.config import TrainConfig
+from undula.training.objective import PARTS
 from undula.training.records import METRICS, Listener, Progress, append_line
 
 
@@ -101,14 +102,15 @@ class Recorder(TrainerCallback):
 
     def _log_training(self, state: TrainerState, logs: dict[str, Any]) -> None:
         now, step = time.perf_counter(), state.global_step
+        nats = logs.get("ce", logs["loss"])
         line = {
             "loss": logs["loss"],
-            "bits_per_byte": logs["loss"] / math.log(2) / self.bytes_per_token,
+            "bits_per_byte": nats / math.log(2) / self.bytes_per_token,
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs.get("grad_norm"),
             "tokens_per_second": (step - self.logged_step) * self.tokens_per_step / (now - self.window),
         }
-        self._write(state, line)
+        self._write(state, line | {k: v for k, v in logs.items() if k in PARTS})
         pace = (now - self.started) / (step - self.first_step)
         told = {k: v for k, v in line.items() if k != "grad_norm"}
         self.news.update(told, seconds_left=pace * (self.news["steps"] - step))

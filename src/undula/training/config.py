@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from undula.data.config import DataConfig
+from undula.losses.config import LossConfig
 from undula.models.config import ModelConfig
 from undula.names import unknown_name
 from undula.optim.config import OptimConfig
@@ -22,6 +23,9 @@ class TrainConfig:
         model: what is trained; its vocab_size is taken from the tokenizer when the run starts.
         data: what it is trained and scored on.
         optim: how.
+        loss: what is made small.
+        annealing_steps: steps over which the share of the embedding table beside wave packets falls from 1 to 0; 0 for
+            models without one.
         steps: updates of the parameters.
         batch_size: windows in one forward pass, on each process.
         accumulation: forward passes in one step.
@@ -45,6 +49,8 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    annealing_steps: int = 0
     steps: int = 2000
     batch_size: int = 12
     accumulation: int = 1
@@ -80,9 +86,19 @@ class TrainConfig:
         for tracker in self.trackers:
             if tracker not in get_args(TrackerName):
                 raise unknown_name("tracker", str(tracker), get_args(TrackerName))
+        self._check_annealing()
         longest = self.model.context_length
         if longest is not None and longest < self.data.block_size:
             raise ValueError(
                 f"data.block_size={self.data.block_size} is longer than model.context_length={longest}; "
                 "lower the one or raise the other"
+            )
+
+    def _check_annealing(self) -> None:
+        annealed = self.model.family == "wave_gpt" and self.model.packets.annealed
+        if annealed != (self.annealing_steps > 0):
+            raise ValueError(
+                f"annealing_steps={self.annealing_steps}, and the model "
+                + ("has a table to fade out; give the steps" if annealed else "has no table to fade out")
+                + " (model.packets.annealed, of the family wave_gpt)"
             )

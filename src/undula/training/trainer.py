@@ -20,12 +20,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallba
 from undula.data.build import Prepared
 from undula.data.stream import EvalWindows, TrainWindows
 from undula.files import flush
-from undula.ops.metrics import Metrics, mean_nats
+from undula.ops.metrics import Metrics
 from undula.optim.build import build_optimizer, build_schedule
 from undula.optional import late_import
+from undula.training.annealing import Annealing
 from undula.training.callbacks import Recorder, Timetable
 from undula.training.config import TrainConfig
 from undula.training.manifest import prune, publish
+from undula.training.objective import Objective
 from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Listener
 from undula.training.state import load_tree, rng_state, save_tree, set_rng_state
@@ -77,15 +79,17 @@ class RunTrainer(Trainer):
             where=self.where,
             listener=listener,
         )
+        annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
         super().__init__(
             model=model,
             args=args,
             data_collator=_stacked,
             train_dataset=prepared.train_windows(seed=config.seed, length=config.steps * per_step),
             processing_class=prepared.tokenizer,
-            callbacks=[Timetable(config), self.recorder],
+            callbacks=[*annealing, Timetable(config), self.recorder],
         )
         self.remove_callback(PrinterCallback)
+        self.objective = Objective(config.loss, model)
         if config.compile:
             # In place: parameters keep their names, and no wrapper stands between the model and what saves it.
             self._module.compile()
@@ -123,10 +127,14 @@ class RunTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the mean nats per token of a batch of full windows."""
-        outputs = model(input_ids=inputs["input_ids"])
-        loss = mean_nats(outputs.logits, inputs["shift_labels"])
+        """Return the loss of a batch of full windows."""
+        outputs = model(input_ids=inputs["input_ids"], **self.objective.asks)
+        loss = self.objective(outputs, inputs["shift_labels"])
         return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log, with the means of the loss's parts since the last log of training."""
+        super().log({**logs, **(self.objective.means() if "loss" in logs else {})}, *args, **kwargs)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
