@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tests.training.tiny import tiny_config, write_text
+from undula.data.build import prepare
 from undula.experiments import run
 from undula.experiments.run import evaluate_run, load_run, read_config, read_metrics, train_run
-from undula.models.config import ModelConfig
+from undula.models.config import BackboneConfig, ModelConfig, PacketConfig
 from undula.optim.config import OptimConfig
 from undula.training import trainer
 from undula.training.manifest import newest_whole
@@ -48,6 +49,17 @@ def test_a_loaded_run_is_the_trained_model(trained):
     assert scores[-1]["validation_loss"] == result.validation.loss
     ids = loaded.tokenizer("the wave", return_tensors="pt")["input_ids"]
     assert loaded.model.generate(ids, max_new_tokens=5, do_sample=False).shape == (1, len("the wave") + 5)
+
+
+def test_masses_follow_the_counts_of_the_training_text(tmp_path):
+    backbone = BackboneConfig(d_model=16, num_layers=1, num_heads=2, d_ff=24)
+    model = ModelConfig(family="wave_gpt", backbone=backbone, packets=PacketConfig(num_waves=2, num_harmonics=1))
+    config = tiny_config(write_text(tmp_path), model=model, steps=1)
+    result = train_run(config, tmp_path / "run", cache_dir=tmp_path / "cache")
+    counts = prepare(config.data, tmp_path / "cache").train.counts()
+    masses = load_run(result.folder).model.model.gpt.embedding.masses
+    assert torch.equal(counts[masses.argsort(descending=True)], counts.sort(descending=True).values)
+    assert masses.argmax() == counts.argmax() != 0
 
 
 def test_another_text_is_scored_whole(trained, tmp_path):

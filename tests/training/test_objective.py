@@ -67,7 +67,7 @@ def test_a_model_without_packets_has_the_two_other_terms(tmp_path):
     [
         ({"kind": "wave_coherense"}, "unknown loss 'wave_coherense'; did you mean 'wave_coherence'"),
         ({"lambda_phase": -1.0}, "lambda_phase=-1.0; wanted 0 or more"),
-        ({"window_size": 0}, "window_size=0; wanted at least 1"),
+        ({"window_size": 1}, "window_size=1; wanted at least 2"),
     ],
 )
 def test_wrong_values_are_refused(values, message):

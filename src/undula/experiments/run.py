@@ -108,6 +108,7 @@ def train_run(
         # touched: a configuration that is refused leaves none behind.
         torch.manual_seed(config.seed)
         model = _build_model(config, prepared.tokenizer)
+        model.model.use_counts(prepared.train.counts())
         checkpoint = _open_for_resume(config, prepared, out) if resume else _open_new(config, out)
         trainer = RunTrainer(model, config, prepared, out, progress)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))

@@ -35,5 +35,5 @@ class LossConfig:
         for name in ("lambda_phase", "lambda_energy", "lambda_harmonic"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)}; wanted 0 or more")
-        if self.window_size < 1:
-            raise ValueError(f"window_size={self.window_size}; wanted at least 1 position")
+        if self.window_size < 2:
+            raise ValueError(f"window_size={self.window_size}; wanted at least 2 positions, whose phases are compared")
