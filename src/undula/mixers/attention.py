@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
 from undula.nn.norms import RMSNorm
 from undula.nn.short_conv import CausalConv
 from undula.ops.attention import joined_mask, sdpa
@@ -109,9 +109,7 @@ class FlashAttention(Mixer):
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
     ) -> Sequence | tuple[Sequence, State]:
         """Attend; see `Mixer.forward`."""
-        real = None if attention_mask is None else attention_mask.bool()
-        # Whatever stands at padding, NaN too, must not reach a weight of zero.
-        x = x if real is None else torch.where(real[..., None], x, 0.0)
+        x, real = silenced(x, attention_mask)
         past = state if isinstance(state, AttentionState) else None
         q, k, v, recent = self._project(x, real, past)
         if past is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from undula.names import Registry, unknown_name
@@ -55,6 +56,17 @@ def state_bytes(state: State) -> int:
     """Return the memory that a state's tensors take, in bytes."""
     tensors = [getattr(state, f.name) for f in dataclasses.fields(state)]
     return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))
+
+
+def silenced(x: Sequence, attention_mask: PaddingMask | None) -> tuple[Sequence, Bool[Tensor, "B T"] | None]:
+    """Return a sequence with zeros at padding, and which positions are real (None: all).
+
+    Whatever stands at padding, NaN too, must not reach a weight of zero: it is replaced, not multiplied.
+    """
+    if attention_mask is None:
+        return x, None
+    real = attention_mask.bool()
+    return torch.where(real[..., None], x, 0.0), real
 
 
 class Mixer(nn.Module):

@@ -8,7 +8,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
+from undula.nn.wave_features import check_waves
 from undula.ops.attention import joined_mask, sdpa
 from undula.ops.rotary import rotary_table, rotate
 from undula.shapes import PaddingMask, Sequence
@@ -65,7 +66,11 @@ class CosineAttention(Mixer):
         rotary_base: float = 10000.0,
     ) -> None:
         super().__init__()
-        _check(d_model, num_heads, num_waves, rotary)
+        check_waves(d_model, num_heads, num_waves)
+        if rotary and num_waves % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of waves: num_waves={num_waves} is odd; add one or set rotary=False"
+            )
         self.d_model, self.num_heads, self.num_waves, self.dropout_p = d_model, num_heads, num_waves, dropout
         self.rotary_base = rotary_base if rotary else None
         self.query = nn.Linear(d_model, num_heads * num_waves)
@@ -78,9 +83,7 @@ class CosineAttention(Mixer):
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
     ) -> Sequence | tuple[Sequence, State]:
         """Attend; see `Mixer.forward`."""
-        real = None if attention_mask is None else attention_mask.bool()
-        # Whatever stands at padding, NaN too, must not reach a weight of zero.
-        x = x if real is None else torch.where(real[..., None], x, 0.0)
+        x, real = silenced(x, attention_mask)
         past = state if isinstance(state, CosineState) else None
         q, k, v = self._project(x, 0 if past is None else past.keys.shape[2])
         if past is not None:
@@ -120,14 +123,3 @@ def _unit(x: Float[Tensor, "B N T W"]) -> Float[Tensor, "B N T W"]:
     """Return x at length 1, in float32 or wider."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + EPS)
-
-
-def _check(d_model: int, num_heads: int, num_waves: int, rotary: bool) -> None:
-    if num_heads < 1 or d_model % num_heads:
-        raise ValueError(f"d_model={d_model} is not a multiple of num_heads={num_heads}; change one of them")
-    if num_waves < 1:
-        raise ValueError(f"num_waves={num_waves} is not positive; give each head at least one")
-    if rotary and num_waves % 2:
-        raise ValueError(
-            f"rotary positions turn pairs of waves: num_waves={num_waves} is odd; add one or set rotary=False"
-        )

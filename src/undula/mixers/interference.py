@@ -7,10 +7,10 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
 from undula.names import unknown_name
-from undula.nn.interfering_waves import amplitudes, angles, check_interference, evolved_phase
-from undula.nn.wave_features import real_positions
+from undula.nn.interfering_waves import amplitudes, angles, evolved_phase
+from undula.nn.wave_features import check_waves, real_positions
 from undula.ops.attention import joined_mask
 from undula.ops.interference import interference
 from undula.shapes import PaddingMask, Sequence
@@ -71,7 +71,7 @@ class InterferenceAttention(Mixer):
         contrast: float = 1.0,
     ) -> None:
         super().__init__()
-        check_interference(d_model, num_heads, num_waves)
+        check_waves(d_model, num_heads, num_waves)
         if formulation not in ("literal", "evolved"):
             raise unknown_name("formulation", formulation, ("literal", "evolved"))
         if normalisation not in ("none", "sum"):
@@ -115,9 +115,7 @@ class InterferenceAttention(Mixer):
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
     ) -> Sequence | tuple[Sequence, State]:
         """Attend; see `Mixer.forward`."""
-        real = None if attention_mask is None else attention_mask.bool()
-        # Whatever stands at padding, NaN too, must not reach a weight of zero.
-        x = x if real is None else torch.where(real[..., None], x, 0.0)
+        x, real = silenced(x, attention_mask)
         past = state if isinstance(state, InterferenceState) else None
         now = self._listen(x, real, past)
         if past is not None:

@@ -7,9 +7,9 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits
-from undula.nn.interfering_waves import amplitudes, angles, check_interference, evolved_phase
-from undula.nn.wave_features import real_positions
+from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
+from undula.nn.interfering_waves import amplitudes, angles, evolved_phase
+from undula.nn.wave_features import check_waves, real_positions
 from undula.ops.interference import energy_features, intensity_features
 from undula.ops.scan import causal_linear_attention, linear_attention
 from undula.shapes import PaddingMask, Sequence
@@ -48,7 +48,7 @@ class InterferenceLinearAttention(Mixer):
 
     def __init__(self, d_model: int, num_heads: int, num_waves: int = 16) -> None:
         super().__init__()
-        check_interference(d_model, num_heads, num_waves)
+        check_waves(d_model, num_heads, num_waves)
         self.d_model, self.num_heads, self.num_waves = d_model, num_heads, num_waves
         self.freq_proj = nn.Linear(d_model, num_heads * num_waves, bias=False)
         self.phase_proj = nn.Linear(d_model, num_heads * num_waves, bias=False)
@@ -57,18 +57,11 @@ class InterferenceLinearAttention(Mixer):
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
         self.frequency_shift = nn.Parameter(torch.zeros(num_heads, num_waves))
 
-    @classmethod
-    def build(cls, d_model: int, num_heads: int, *, num_waves: int = 16) -> "InterferenceLinearAttention":
-        """Build the mixer for a backbone."""
-        return cls(d_model, num_heads, num_waves)
-
     def forward(
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
     ) -> Sequence | tuple[Sequence, State]:
         """Attend; see `Mixer.forward`."""
-        real = None if attention_mask is None else attention_mask.bool()
-        # Whatever stands at padding, NaN too, must not reach a weight of zero.
-        x = x if real is None else torch.where(real[..., None], x, 0.0)
+        x, real = silenced(x, attention_mask)
         past = state if isinstance(state, InterferenceLinearState) else None
         positions, seen = real_positions(real, None if past is None else past.seen, x)
         amplitude = amplitudes(self.amp_proj, x, self.num_heads)

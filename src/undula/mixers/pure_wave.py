@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
 from undula.nn.wave_features import WaveHeads, real_positions
 from undula.ops.attention import joined_mask, sdpa
 from undula.ops.kernel_attention import KERNELS, kernel_attention, known_kernel
@@ -67,9 +67,7 @@ class PureWaveAttention(Mixer):
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
     ) -> Sequence | tuple[Sequence, State]:
         """Attend; see `Mixer.forward`."""
-        real = None if attention_mask is None else attention_mask.bool()
-        # Whatever stands at padding, NaN too, must not reach a weight of zero.
-        x = x if real is None else torch.where(real[..., None], x, 0.0)
+        x, real = silenced(x, attention_mask)
         past = state if isinstance(state, PureWaveState) else None
         positions, seen = real_positions(real, None if past is None else past.seen, x)
         q, k, v = self.heads(x, positions)

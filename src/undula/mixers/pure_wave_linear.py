@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
 from undula.nn.wave_features import WaveHeads, real_positions
 from undula.ops.kernel_attention import KERNELS, known_kernel
 from undula.ops.scan import causal_linear_attention, linear_attention
@@ -58,9 +58,7 @@ class PureWaveLinearAttention(Mixer):
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
     ) -> Sequence | tuple[Sequence, State]:
         """Attend; see `Mixer.forward`."""
-        real = None if attention_mask is None else attention_mask.bool()
-        # Whatever stands at padding, NaN too, must not reach a weight of zero.
-        x = x if real is None else torch.where(real[..., None], x, 0.0)
+        x, real = silenced(x, attention_mask)
         past = state if isinstance(state, PureWaveLinearState) else None
         positions, seen = real_positions(real, None if past is None else past.seen, x)
         q, k, v = self.heads(x, positions)

@@ -14,11 +14,11 @@ from undula.models.init import initialise
 from undula.names import unknown_name
 from undula.nn.norms import RMSNorm
 from undula.nn.wave_packet import WavePacketEmbedding
+from undula.ops.kernel_attention import KERNELS
 from undula.ops.metrics import mean_nats
 from undula.shapes import PaddingMask, Sequence, TokenIds
 
 MODEL_TYPES = ("wave", "standard")
-KERNELS = ("elu_plus_one", "sigmoid", "exp")
 MODES = ("quadratic", "linear")
 
 
@@ -219,6 +219,8 @@ class WaveGPT(nn.Module):
         self, ids: TokenIds, mask: PaddingMask | None, ratio: float | Tensor, past: State | None
     ) -> tuple[Sequence, PositionState | None]:
         """The embedding of each token at its position, and how many were seen after it."""
+        if past is None and not isinstance(self.embedding, WavePacketEmbedding):
+            return self.embedding(ids), None
         real = torch.ones_like(ids) if mask is None else mask.long()
         before = past.seen[:, None] if isinstance(past, PositionState) else ids.new_zeros(len(ids), 1)
         counted = before + real.cumsum(1)

@@ -61,15 +61,3 @@ def evolved_phase(
     moved = shift.to(wide)[:, None] + MODULATION * frequency.to(wide)
     omega = FASTEST * (SLOWEST / FASTEST) ** rung[:, None] * moved.exp()
     return wrap_phase(omega * positions[:, None, :, None] + phase.to(wide)).to(phase.dtype)
-
-
-def check_interference(d_model: int, num_heads: int, num_waves: int) -> None:
-    """Refuse sizes that cannot be.
-
-    Raises:
-        ValueError: when heads do not divide the width, or there are no waves.
-    """
-    if num_heads < 1 or d_model % num_heads:
-        raise ValueError(f"d_model={d_model} is not a multiple of num_heads={num_heads}; change one of them")
-    if num_waves < 1:
-        raise ValueError(f"num_waves={num_waves} is not positive; give each head at least one wave")

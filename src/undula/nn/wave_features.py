@@ -79,10 +79,7 @@ class WaveHeads(nn.Module):
 
     def __init__(self, d_model: int, num_heads: int, num_waves: int, power: float) -> None:
         super().__init__()
-        if num_heads < 1 or d_model % num_heads:
-            raise ValueError(f"d_model={d_model} is not a multiple of num_heads={num_heads}; change one of them")
-        if num_waves < 1:
-            raise ValueError(f"num_waves={num_waves} is not positive; give each head at least one wave")
+        check_waves(d_model, num_heads, num_waves)
         self.num_heads = num_heads
         self.query = WaveFeatures(d_model, num_heads, num_waves)
         self.key = WaveFeatures(d_model, num_heads, num_waves)
@@ -99,6 +96,18 @@ class WaveHeads(nn.Module):
     def scale(self, dtype: torch.dtype) -> Float[Tensor, "N 1 1"]:
         """Return the factor of each head."""
         return self.log_scale.to(dtype).exp()[:, None, None]
+
+
+def check_waves(d_model: int, num_heads: int, num_waves: int) -> None:
+    """Refuse sizes that cannot be.
+
+    Raises:
+        ValueError: when heads do not divide the width, or there are no waves.
+    """
+    if num_heads < 1 or d_model % num_heads:
+        raise ValueError(f"d_model={d_model} is not a multiple of num_heads={num_heads}; change one of them")
+    if num_waves < 1:
+        raise ValueError(f"num_waves={num_waves} is not positive; give each head at least one wave")
 
 
 def real_positions(

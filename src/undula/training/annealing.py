@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
@@ -28,13 +28,19 @@ class Annealing(TrainerCallback):
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
+        self.shares: list[Tensor] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Find where the model keeps the share."""
+        parts = cast(nn.Module, kwargs["model"]).modules()
+        kept = (getattr(part, "standard_embed_ratio", None) for part in parts)
+        self.shares = [share for share in kept if share is not None]
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Set the share for the step that follows."""
-        module = cast(nn.Module, kwargs["model"])
-        for part in module.modules():
-            ratio = getattr(part, "standard_embed_ratio", None)
-            if ratio is not None:
-                ratio.fill_(get_annealing_ratio(state.global_step, self.steps))
+        for share in self.shares:
+            share.fill_(get_annealing_ratio(state.global_step, self.steps))

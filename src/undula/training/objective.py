@@ -24,7 +24,7 @@ class Objective:
     """
 
     def __init__(self, config: LossConfig, model: nn.Module) -> None:
-        self.model = model
+        self.language_model = next((part for part in model.modules() if isinstance(part, LanguageModel)), None)
         self.coherence = None
         if config.kind == "wave_coherence":
             self.coherence = WaveCoherenceLoss(
@@ -42,7 +42,7 @@ class Objective:
         """Return the loss, and remember its parts."""
         if self.coherence is None:
             return mean_nats(outputs.logits, labels)
-        amplitudes = next((m.harmonic_amplitudes() for m in self.model.modules() if isinstance(m, LanguageModel)), None)
+        amplitudes = None if self.language_model is None else self.language_model.harmonic_amplitudes()
         parts = self.coherence(outputs.logits, labels, outputs.hidden_states, amplitudes)
         for name in PARTS:
             value = parts[name].detach()
