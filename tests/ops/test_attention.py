@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tests.reference.attention import sdpa as definition
 from undula.ops.attention import sdpa
@@ -49,6 +50,18 @@ def test_queries_and_values_may_have_different_widths(width, value_width):
     assert torch.autograd.gradcheck(lambda *t: sdpa(*t, causal=True), (q, k, v), fast_mode=True)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("value_width", [6, 3])
+def test_channels_that_lie_apart_still_take_the_fused_path(value_width, masked):
+    """As a convolution leaves them, channels first: the bare call refuses the kernel and falls back in silence."""
+    q, k, v = (t.float() for t in qkv(shared=4, value_width=value_width))
+    v = v.transpose(-1, -2).contiguous().transpose(-1, -2)
+    key_mask = torch.tensor(MASKS["left"], dtype=torch.bool) if masked else None
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        got = sdpa(q, k, v, causal=True, key_mask=key_mask)
+    torch.testing.assert_close(got, sdpa(q, k, v, causal=True, key_mask=key_mask, fused=False))
+
+
 def test_the_scale_is_the_one_given():
     q, k, v = qkv()
     got = sdpa(q, k, v, causal=True, scale=0.3)
@@ -60,8 +73,8 @@ def test_the_scale_is_the_one_given():
 @pytest.mark.parametrize("fused", [True, False])
 def test_dropout_drops_weights_on_every_path(fused, masked):
     """Values of one: without dropout every output is 1; a dropped weight takes its share away, the rest grows."""
-    q, k = (torch.zeros(1, 1, 2000, 4) for _ in range(2))
-    v = torch.ones(1, 1, 2000, 4)
+    q, k = (torch.zeros(1, 1, 2000, 4, dtype=torch.float64) for _ in range(2))
+    v = torch.ones(1, 1, 2000, 4, dtype=torch.float64)
     mask = torch.ones(1, 2000, dtype=torch.bool) if masked else None
     assert torch.allclose(sdpa(q, k, v, causal=True, key_mask=mask, fused=fused), v, atol=1e-5)
     first = sdpa(q, k, v, causal=True, key_mask=mask, dropout=0.25, fused=fused)[0, 0, 0]

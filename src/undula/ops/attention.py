@@ -34,7 +34,7 @@ def sdpa(
         fused: False restricts to the unfused reference kernel.
     """
     steps, width = v.shape[-2], v.shape[-1]
-    q, k, v, scale = _equal_widths(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale)
+    q, k, v, scale = _fusable(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale)
     queries = q.shape[-2]
     # A single query is the last position: nothing comes after it.
     square = causal and key_mask is None and queries == steps
@@ -60,10 +60,11 @@ def joined_mask(
     return torch.cat([before, now], dim=1)
 
 
-def _equal_widths(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Zero-pad to one width: with unequal ones the CPU takes the unfused path, several times slower."""
+def _fusable(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Zero-pad to one width and lay channels side by side: else the CPU takes the unfused path, many times slower."""
     wide = max(q.shape[-1], v.shape[-1])
     q, k, v = (F.pad(t, (0, wide - t.shape[-1])) if t.shape[-1] < wide else t for t in (q, k, v))
+    q, k, v = (t if t.stride(-1) == 1 else t.contiguous() for t in (q, k, v))
     return q, k, v, scale
 
 

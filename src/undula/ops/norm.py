@@ -1,0 +1,42 @@
+"""Division by the root mean square."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+
+def rms_norm(x: Float[Tensor, "*rest D"], weight: Float[Tensor, " D"], eps: float) -> Float[Tensor, "*rest D"]:
+    """Return weight * x / sqrt(mean(x^2) + eps) along the last axis, computed in float32 or wider, in the type of x.
+
+    Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv 1910.07467.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    if x.device.type == "cpu":
+        return _RMSNorm.apply(x.to(wide), weight.to(wide), eps).to(x.dtype)
+    return F.rms_norm(x.to(wide), weight.shape, weight.to(wide), eps).to(x.dtype)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """The same numbers as `F.rms_norm`, which a CPU runs as a chain of small operations: half of its time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        inverse = size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        unit = x * inverse
+        ctx.save_for_backward(unit, inverse, weight)
+        return unit * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        (unit, inverse, weight), grad = ctx.saved_tensors, grads[0]
+        along = grad * unit
+        d_weight = along.sum_to_size(weight.shape)
+        # What points along x itself does not change x / |x|.
+        share = (along @ weight)[..., None].div_(unit.shape[-1])
+        return torch.addcmul(grad * weight, unit, share, value=-1).mul_(inverse), d_weight, None
