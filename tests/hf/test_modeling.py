@@ -240,7 +240,8 @@ def test_saved_model_is_the_same(model, tmp_path):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     ids = tokens(2, 7)
-    assert torch.equal(loaded(ids).logits, model(ids).logits)
+    # Rounding alone: on some processors the order in which kernels add follows from where in memory a tensor lies.
+    torch.testing.assert_close(loaded(ids).logits, model(ids).logits, rtol=1e-12, atol=1e-12)
 
 
 def test_bfloat16(model, tmp_path):
@@ -264,11 +265,12 @@ def test_fresh_process_loads_the_folder(tmp_path):
         "from transformers import AutoModelForCausalLM\n"
         f"model = AutoModelForCausalLM.from_pretrained({str(tmp_path)!r})\n"
         f"ids = torch.tensor({ids.tolist()})\n"
-        "sys.stdout.write(str([*model.generate(ids, max_new_tokens=6)[0].tolist(), model(ids).logits.sum().item()]))"
+        "sys.stdout.write(str([model.generate(ids, max_new_tokens=6)[0].tolist(), model(ids).logits.sum().item()]))"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    wanted = [*model.generate(ids, max_new_tokens=6)[0].tolist(), model(ids).logits.sum().item()]
-    assert json.loads(run.stdout) == wanted
+    continued, total = json.loads(run.stdout)
+    assert continued == model.generate(ids, max_new_tokens=6)[0].tolist()
+    assert total == pytest.approx(model(ids).logits.sum().item(), rel=1e-12)
 
 
 @pytest.fixture

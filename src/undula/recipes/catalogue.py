@@ -1,7 +1,7 @@
 """The recipes for text: a Wave Transformer, the models it is held against, and a run of seconds to try things out.
 
 They differ in the model alone: text, optimizer and steps come from one place. Feed-forward widths are chosen so that
-all models of a comparison have the same number of parameters.
+all models of a comparison have the same number of parameters, within 1 %, in multiples of 8: others are slower.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def purpose(recipe: Recipe) -> str:
 @RECIPES.register("wave_lm")
 def wave_lm() -> TrainConfig:
     """A Wave Transformer of 40 harmonics whose blocks convolve with long filters of damped waves."""
-    return _text("wave_lm", _wave("fft_conv", d_ff=348))
+    return _text("wave_lm", _wave("fft_conv", d_ff=352))
 
 
 @RECIPES.register("wave_attention_lm")
@@ -56,19 +56,19 @@ def attention_lm() -> TrainConfig:
 @RECIPES.register("attention_short_lm")
 def attention_short_lm() -> TrainConfig:
     """The baseline with a short convolution on queries, keys and values: the twin of what wave mixers have too."""
-    return _text("attention_short_lm", _plain("attention", d_ff=337, short_conv=4, **TUNED))
+    return _text("attention_short_lm", _plain("attention", d_ff=336, short_conv=4, **TUNED))
 
 
 @RECIPES.register("fft_conv_lm")
 def fft_conv_lm() -> TrainConfig:
     """The baseline's backbone with long filters of damped waves in place of attention."""
-    return _text("fft_conv_lm", _plain("fft_conv", d_ff=337))
+    return _text("fft_conv_lm", _plain("fft_conv", d_ff=336))
 
 
 @RECIPES.register("short_conv_lm")
 def short_conv_lm() -> TrainConfig:
     """Short filters alone: the twin that shows how much of a long filter's gain is locality."""
-    return _text("short_conv_lm", _plain("short_conv", d_ff=342))
+    return _text("short_conv_lm", _plain("short_conv", d_ff=336))
 
 
 @RECIPES.register("smoke")
