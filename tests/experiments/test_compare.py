@@ -60,7 +60,7 @@ def made(model, seed=0, loss=2.0, **changes):
 SPEEDS = {name: {"tokens_per_second": 10.0, "ratio": 0.5, "peak_bytes": 1} for name in ("a", "b", "c")}
 
 
-def test_comparison(configs, tmp_path, monkeypatch):
+def test_comparison(configs, text, tmp_path, monkeypatch):
     seen, given = [], RunTrainer.compute_loss
 
     def watched(self, model, inputs, *args, **kwargs):
@@ -89,6 +89,10 @@ def test_comparison(configs, tmp_path, monkeypatch):
     assert [record.what for record in records] == ["compare cell"] * 4 + ["compare"]
     assert [(r.config["model"], r.config["seed"]) for r in records[:2]] == [("short", 0), ("attention_lm", 0)]
     assert records[-1].config["baseline"] == "attention_lm"
+    data = records[-1].config["shared"]["data"]
+    assert (data["source"], len(data["fingerprint"])) == (text.name, 64)
+    assert all(r.config["train"]["data"] == data for r in records[:-1])
+    assert str(text.parent) not in (tmp_path / "results" / "compare.jsonl").read_text()
     rows = {row["model"]: row for row in records[-1].figures["rows"]}
     assert rows["short"]["losses"] == [c.loss for c in found.cells if c.model == "short"]
     assert rows["attention_lm"]["speed_ratio"] == 1.0

@@ -124,11 +124,21 @@ def compare(
         rows += rows_of([c for c in cells if c.model == baseline] + timed, speeds, baseline, EQUAL_TIME)
         cells += timed
     warnings = parameter_warnings(rows, baseline)
-    shared = {name: to_dict(ready[0])[name] for name in SHARED}
-    summary = {"title": plan.title, "baseline": baseline, "shared": shared, "models": [to_dict(c) for c in ready]}
+    models = [recorded(config, prepared) for config in ready]
+    shared = {name: models[0][name] for name in SHARED}
+    summary = {"title": plan.title, "baseline": baseline, "shared": shared, "models": models}
     figures = {"rows": [to_dict(row) for row in rows], "warnings": warnings}
     append_records(run.results, make_records("compare", [(summary, figures)], plan.setting))
     return Comparison(rows=tuple(rows), warnings=tuple(warnings), cells=tuple(cells), results=run.results)
+
+
+def recorded(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
+    """Return a run's configuration as records keep it: a text by name and fingerprint, not by its place on one disk."""
+    values = to_dict(config)
+    source = Path(config.data.source)
+    if source.exists():
+        values["data"] |= {"source": source.name, "fingerprint": prepared.fingerprint}
+    return values
 
 
 def order(configs: Sequence[TrainConfig], seeds: int) -> Iterator[TrainConfig]:
@@ -214,7 +224,8 @@ class _Runner:
 
     def _record(self, plan: CellPlan, cell: Cell) -> None:
         figures = {k: v for k, v in to_dict(cell).items() if k not in ("model", "seed")}
-        config = {"title": self.plan.title, "model": cell.model, "seed": cell.seed, "train": to_dict(plan.config)}
+        run = recorded(plan.config, self.prepared)
+        config = {"title": self.plan.title, "model": cell.model, "seed": cell.seed, "train": run}
         append_records(self.results, make_records("compare cell", [(config, figures)], self.plan.setting))
 
 
