@@ -21,29 +21,41 @@ def short_causal_conv(
     weight, bias = weight.to(x.dtype), bias.to(x.dtype)
     with full_precision(x):
         if x.device.type == "cpu":
-            return _DepthwiseConv.apply(x, weight, bias)
-        return _depthwise(x, weight, bias)
+            return _ShiftedSum.apply(x, weight, bias)
+        padding = weight.shape[1] - 1
+        return F.conv1d(x, weight[:, None], bias, padding=padding, groups=x.shape[1])[..., : x.shape[-1]]
 
 
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return F.conv1d(x, weight[:, None], bias, padding=weight.shape[1] - 1, groups=x.shape[1])[..., : x.shape[-1]]
+class _ShiftedSum(torch.autograd.Function):
+    """The same numbers as `conv1d`, one shifted product for each tap.
 
-
-class _DepthwiseConv(torch.autograd.Function):
-    """The same numbers as `conv1d`; on a CPU its own gradient of the weights takes twice the time of this one."""
+    Where channels lie side by side in memory, as in the residual stream, a CPU takes a fraction of the time of its own
+    convolution, which lays them out anew, forward and backward.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _depthwise(x, weight, bias)
+        taps = weight.t().contiguous()[..., None]
+        ctx.save_for_backward(x, taps)
+        y = torch.addcmul(bias[:, None], x, taps[-1])
+        for back, tap in _earlier(taps, x.shape[-1]):
+            y[..., back:].addcmul_(x[..., :-back], tap)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (x, weight), grad = ctx.saved_tensors, grads[0]
-        rows, taps = grad.shape[0] * grad.shape[1], weight.shape[1]
-        dx = F.conv1d(grad, weight.flip(1)[:, None], padding=taps - 1, groups=grad.shape[1])[..., taps - 1 :]
-        # Every (sample, channel) pair correlates its input with its gradient: one grouped convolution with T taps.
-        past = F.pad(x, (taps - 1, 0)).reshape(1, rows, -1)
-        dw = F.conv1d(past, grad.reshape(rows, 1, -1), groups=rows).reshape(*grad.shape[:2], taps).sum(0)
-        return dx, dw, grad.sum((0, 2))
+        x, taps = ctx.saved_tensors
+        grad = grads[0] if grads[0].stride() == x.stride() else torch.empty_like(x).copy_(grads[0])
+        dx, d_taps = grad * taps[-1], torch.zeros_like(taps[..., 0])
+        d_taps[-1] = (grad * x).sum((0, 2))
+        for back, tap in _earlier(taps, x.shape[-1]):
+            late, early = grad[..., back:], x[..., :-back]
+            dx[..., :-back].addcmul_(late, tap)
+            d_taps[-1 - back] = (late * early).sum((0, 2))
+        return dx, d_taps.t(), grad.sum((0, 2))
+
+
+def _earlier(taps: Tensor, length: int) -> list[tuple[int, Tensor]]:
+    """Each tap that multiplies an earlier position of a sequence, after how many steps back that is."""
+    return [(back, taps[-1 - back]) for back in range(1, min(len(taps), length))]

@@ -54,7 +54,7 @@ class _CausalConv(torch.autograd.Function):
         u_spectrum, h_spectrum = rfft(u, points), rfft(h, points)
         ctx.save_for_backward(u_spectrum, h_spectrum)
         ctx.length, ctx.points = length, points
-        return irfft(u_spectrum * h_spectrum, points)[..., :length]
+        return _laid_out_as(u, irfft(u_spectrum * h_spectrum, points)[..., :length])
 
     @staticmethod
     @once_differentiable
@@ -63,4 +63,9 @@ class _CausalConv(torch.autograd.Function):
         spectrum = rfft(grads[0], ctx.points)
         du = irfft(spectrum * h_spectrum.conj(), ctx.points)[..., : ctx.length]
         dh = irfft((spectrum * u_spectrum.conj()).sum(0), ctx.points)[..., : ctx.length]
-        return du, dh
+        return _laid_out_as(grads[0], du), dh
+
+
+def _laid_out_as(like: Tensor, x: Tensor) -> Tensor:
+    """Return x with the strides of a tensor of equal shape: what meets it next has them too, and mixed ones cost."""
+    return torch.empty_like(like).copy_(x)

@@ -8,10 +8,13 @@ arXiv 2206.11893.
 """
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from undula.ops.phase import cos_sin, wide_dtype
 
@@ -36,14 +39,48 @@ def impulse_response(decay: Modes, frequency: Modes, gain: Pairs, length: int) -
     Written as z^(b i + j) = z^(b i) z^j with b near sqrt(length), so that only about 2 sqrt(length) powers are computed
     and the rest is one small matrix product per channel.
     """
-    block = max(1, math.isqrt(length))
-    device = decay.device
-    coarse_re, coarse_im = powers(decay, frequency, torch.arange(0, length, block, device=device))
-    fine_re, fine_im = powers(decay, frequency, torch.arange(block, device=device))
-    re, im = gain[..., :1], gain[..., 1:]
-    left = torch.cat([re * coarse_re - im * coarse_im, -(re * coarse_im + im * coarse_re)], dim=1)
-    right = torch.cat([fine_re, fine_im], dim=1)
-    return torch.bmm(left.transpose(1, 2), right).flatten(1)[:, :length]
+    return _ImpulseResponse.apply(decay, frequency, gain, length)
+
+
+class _ImpulseResponse(torch.autograd.Function):
+    """With its gradient written out: S_p = sum_t t^p g(t) z^t for p = 0, 1 holds all of it.
+
+    dL/dc = conj(S_0), dL/d decay = -Re[c S_1], dL/d frequency = -Im[c S_1].
+    """
+
+    @staticmethod
+    def forward(ctx: Any, decay: Tensor, frequency: Tensor, gain: Tensor, length: int) -> Tensor:
+        block = max(1, math.isqrt(length))
+        coarse, fine = torch.arange(0, length, block), torch.arange(block)
+        re, im = powers(decay, frequency, torch.cat([coarse, fine]).to(decay.device))
+        ctx.save_for_backward(re, im, gain)
+        ctx.blocks, ctx.block = len(coarse), block
+        left_re, left_im = _times(gain[..., :1], gain[..., 1:], re[..., : len(coarse)], im[..., : len(coarse)])
+        left = torch.cat([left_re, -left_im], dim=1)
+        right = torch.cat([re[..., len(coarse) :], im[..., len(coarse) :]], dim=1)
+        return torch.bmm(left.transpose(1, 2), right).flatten(1)[:, :length]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        re, im, gain = ctx.saved_tensors
+        blocks, block, modes = ctx.blocks, ctx.block, re.shape[1]
+        grad = F.pad(grads[0], (0, blocks * block - grads[0].shape[1])).unflatten(1, (blocks, block))
+        fine = torch.cat([re[..., blocks:], im[..., blocks:]], dim=1).transpose(1, 2)
+        steps = torch.arange(block, dtype=re.dtype, device=re.device)
+        within = torch.bmm(torch.cat([grad, grad * steps], dim=1), fine).transpose(1, 2)
+        plain, timed = within.split(blocks, dim=-1)
+        timed = timed + plain * (block * torch.arange(blocks, dtype=re.dtype, device=re.device))
+        coarse = re[..., :blocks], im[..., :blocks]
+        s0_re, s0_im = (part.sum(-1) for part in _times(*coarse, plain[:, :modes], plain[:, modes:]))
+        s1_re, s1_im = (part.sum(-1) for part in _times(*coarse, timed[:, :modes], timed[:, modes:]))
+        d_decay, d_frequency = _times(gain[..., 0], gain[..., 1], s1_re, s1_im)
+        return -d_decay, -d_frequency, torch.stack([s0_re, -s0_im], dim=-1), None
+
+
+def _times(a_re: Tensor, a_im: Tensor, b_re: Tensor, b_im: Tensor) -> tuple[Tensor, Tensor]:
+    """Return real and imaginary part of a product."""
+    return a_re * b_re - a_im * b_im, a_re * b_im + a_im * b_re
 
 
 def step(
