@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +15,13 @@ from undula.bench.peers import PACKAGES, TRAIN_PEERS
 from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
+from undula.losses.config import LossConfig
+from undula.models.backbone import collector
 from undula.models.config import ModelConfig
 from undula.models.language_model import build_language_model
-from undula.ops.metrics import mean_nats
 from undula.optim.build import build_optimizer
 from undula.optim.config import OptimConfig
+from undula.training.objective import Objective
 
 BATCHES = 4
 """Batches that take turns: enough that no cache knows the tokens, few enough to lie in memory."""
@@ -33,6 +36,7 @@ class StepPlan:
         peer: name of the peer that is trained instead; None: ours.
         batch_size, block_size: sequences in a step, tokens in a sequence.
         optim: the optimizer.
+        loss: what is made small; of a peer always cross entropy.
     """
 
     model: ModelConfig
@@ -40,6 +44,7 @@ class StepPlan:
     batch_size: int
     block_size: int
     optim: OptimConfig = OptimConfig()
+    loss: LossConfig = LossConfig()
 
     def build(self) -> nn.Module:
         """Return the model."""
@@ -126,16 +131,17 @@ def prepare_step(plan: StepPlan, setting: BenchSetting) -> Callable[[], None]:
 
 
 def train_step(plan: StepPlan, model: nn.Module, setting: BenchSetting) -> Callable[[], None]:
-    """Return a train step as training does it: forward, loss, backward, clip, AdamW."""
+    """Return a train step as training does it: forward, loss, backward, clip, optimizer."""
     model.train()
-    optimizer = build_optimizer(model, plan.optim)
+    optimizer, objective = build_optimizer(model, plan.optim), Objective(plan.loss, model)
     batches = itertools.cycle(_batches(plan, torch.device(setting.device)))
 
     def step() -> None:
-        tokens = next(batches)
+        tokens, layers = next(batches), []
+        watched = {"on_layer": collector(layers)} if objective.asks else {}
         with precision(setting):
-            scores = model(tokens[:, :-1])
-        mean_nats(scores, tokens[:, 1:]).backward()
+            scores = model(tokens[:, :-1], **watched)
+        objective(SimpleNamespace(logits=scores, hidden_states=layers), tokens[:, 1:]).backward()
         nn.utils.clip_grad_norm_(model.parameters(), plan.optim.grad_clip)
         optimizer.step()
         optimizer.zero_grad()

@@ -2,7 +2,8 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 
@@ -48,16 +49,14 @@ def run(arguments: list[str]) -> int:
         equal_time=asked.equal_time,
         jobs=asked.jobs,
     )
-    watch = _Watch(screen)
     results = Path(asked.results) if asked.results else None
     try:
-        found = module.compare(configs, Path(asked.out), plan, results=results, watch=watch.start)
+        with Watched(screen) as watch:
+            found = module.compare(configs, Path(asked.out), plan, results=results, watch=watch)
     except KeyboardInterrupt:
         screen.print("stopped; the same command goes on where it was", soft_wrap=True)
         return INTERRUPTED
-    finally:
-        watch.stop()
-    _show(screen, found, plan.title)
+    show_comparison(screen, found, plan.title)
     return SUCCESS if all(not cell.failed for cell in found.cells) else UNEXPECTED
 
 
@@ -71,24 +70,27 @@ def chosen(recipe: str, protocol: str | None, data: str | None, overrides: dict[
     return changed(config, overrides)
 
 
-class _Watch:
-    """A live display for each run in turn."""
+class Watched:
+    """A live display for each run in turn; use it as a context, so that the last one is closed."""
 
     def __init__(self, screen: Console) -> None:
         self.screen = screen
         self.live: LiveProgress | None = None
 
-    def start(self, cell: Any) -> LiveProgress:
-        """Begin the display of a cell."""
-        self.stop()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.__exit__(kind, error, trace)
+
+    def __call__(self, cell: Any) -> LiveProgress:
+        """End the display of the cell before, and begin one."""
+        self.__exit__(None, None, None)
         self.live = LiveProgress(self.screen, f"{cell.model}, seed {cell.config.seed}, {cell.config.steps} steps")
         return self.live.__enter__()
-
-    def stop(self) -> None:
-        """End the display."""
-        if self.live is not None:
-            self.live.__exit__(None, None, None)
-            self.live = None
 
 
 def _title(protocol: str | None, config: TrainConfig, overrides: dict[str, Any]) -> str:
@@ -98,7 +100,8 @@ def _title(protocol: str | None, config: TrainConfig, overrides: dict[str, Any])
     return ", ".join([*words, *(f"{key}={value}" for key, value in overrides.items())])
 
 
-def _show(screen: Console, found: "Comparison", title: str) -> None:
+def show_comparison(screen: Console, found: "Comparison", title: str) -> None:
+    """Print the table of a comparison, its warnings, and where the records are."""
     head = ("", "model", "budget", "steps", "parameters", "nats per token", "bits per byte", "against baseline")
     head += ("tokens/s", "x", "peak MB", "audit")
     screen.print(table(head, [_cells(row) for row in found.rows], title))

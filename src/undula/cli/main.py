@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("undula.cli.evaluate", "score a trained model on its held-out text, or on any file"),
     "audit": ("undula.cli.audit", "measure whether a trained model leaks, streams and pads as it should"),
     "compare": ("undula.cli.compare", "train recipes on identical batches and rank those that pass their audit"),
+    "ablate": ("undula.cli.ablate", "train the ablations of Wave-Native GPT and say what each factor brings"),
     "bench": ("undula.cli.bench", "measure speed, memory and error against peers"),
     "show": ("undula.cli.show", "show a run, its learned waves, or the mixers and recipes there are"),
     "demo": ("undula.cli.demo", "train, compare, audit and draw everything in one report"),

@@ -6,10 +6,12 @@ out/speed-HASH.json            train steps of all models, measured in turns
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ class ComparePlan:
         seeds: runs of each model, from seeds 0, 1, 2, ...
         baseline: name of the model that ratios are against; by default `attention_lm` if it takes part, else the first.
         equal_time: train each model also for as many steps as fit into the baseline's time.
-        jobs: processes that train; the first seed of all models comes before the second.
+        jobs: processes that train, each on one GPU where there are any; the first seed of all models comes before the
+            second.
         audits: names of the audits that each trained model undergoes.
         setting: how train steps are timed; device and precision become those of the runs, and each process that trains
             has its threads.
@@ -77,12 +80,14 @@ class Comparison:
         rows: ranked by loss; models trained for equal time, if any, in rows of their own after the others.
         warnings: what a reader has to know.
         cells: one for each model, budget and seed.
+        folders: of each cell's run, in the same order.
         results: the file that the records were added to.
     """
 
     rows: tuple[Row, ...]
     warnings: tuple[str, ...]
     cells: tuple[Cell, ...]
+    folders: tuple[Path, ...]
     results: Path
 
 
@@ -129,7 +134,13 @@ def compare(
     summary = {"title": plan.title, "baseline": baseline, "shared": shared, "models": models}
     figures = {"rows": [to_dict(row) for row in rows], "warnings": warnings}
     append_records(run.results, make_records("compare", [(summary, figures)], plan.setting))
-    return Comparison(rows=tuple(rows), warnings=tuple(warnings), cells=tuple(cells), results=run.results)
+    return Comparison(
+        rows=tuple(rows),
+        warnings=tuple(warnings),
+        cells=tuple(cells),
+        folders=tuple(run.folders),
+        results=run.results,
+    )
 
 
 def recorded(config: TrainConfig, prepared: Prepared) -> dict[str, Any]:
@@ -170,6 +181,7 @@ def measured_speeds(
             batch_size=config.batch_size,
             block_size=config.data.block_size,
             optim=config.optim,
+            loss=config.loss,
         )
         for config in configs
     }
@@ -189,6 +201,7 @@ class _Runner:
     ) -> None:
         self.out, self.plan, self.prepared = out, plan, prepared
         self.results, self.cache_dir, self.watch = results, cache_dir, watch
+        self.folders: list[Path] = []
 
     def all(self, configs: Sequence[TrainConfig]) -> list[Cell]:
         """Return the cells of all models and seeds, in order."""
@@ -199,10 +212,17 @@ class _Runner:
                 self._record(plan, run_cell(plan, self.watch(plan)))
         else:
             self._in_processes(missing)
+        self.folders += [plan.folder for plan in plans]
         return [cell for plan in plans if (cell := finished(plan.folder)) is not None]
 
     def _in_processes(self, plans: list[CellPlan]) -> None:
-        with ProcessPoolExecutor(self.plan.jobs, mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        devices = context.Queue()
+        for number in range(self.plan.jobs):
+            devices.put(number)
+        with ProcessPoolExecutor(
+            self.plan.jobs, mp_context=context, initializer=take_device, initargs=(devices,)
+        ) as pool:
             running = {pool.submit(run_cell, plan): plan for plan in plans}
             try:
                 for done in as_completed(running):
@@ -227,6 +247,18 @@ class _Runner:
         run = recorded(plan.config, self.prepared)
         config = {"title": self.plan.title, "model": cell.model, "seed": cell.seed, "train": run}
         append_records(self.results, make_records("compare cell", [(config, figures)], self.plan.setting))
+
+
+def take_device(numbers: "Queue[int]") -> None:
+    """Let this process see one GPU alone: the next in turn of those that are visible; without any, change nothing.
+
+    Called before CUDA is touched, after which it would have no effect.
+    """
+    number = numbers.get()
+    chosen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    visible = chosen or [str(index) for index in range(torch.cuda.device_count())]
+    if visible:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
 
 
 def _check(configs: Sequence[TrainConfig], plan: ComparePlan) -> str:
