@@ -5,6 +5,7 @@ from types import ModuleType
 
 EXTRAS = {
     "datasets": "datasets",
+    "imageio_ffmpeg": "animation",
     "pyarrow": "datasets",
     "soundfile": "audio",
     "trackio": "trackers",

@@ -7,7 +7,7 @@ import torch
 
 from undula.mixers.attention import FlashAttention
 from undula.mixers.fft_conv import FFTConv
-from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, PacketConfig
 from undula.models.language_model import FAMILIES, build_language_model
 
 BACKBONE = BackboneConfig(d_model=12, num_layers=2, num_heads=2, d_ff=16)
@@ -51,6 +51,18 @@ def test_the_codec_is_the_configured_one(part):
     assert stack.dropout.p == 0.3
     none = CodecConfig(d_model=6, num_heads=0)
     assert getattr(build_language_model(config("wave", codec=none)).transformer, part).stack.mixer is None
+
+
+def test_waves_of_each_family():
+    ids = torch.tensor([[1, 4, 2]])
+    assert build_language_model(config()).waves(ids) is None
+    encoded = build_language_model(config("wave"))
+    wanted = encoded.transformer.wave_encoder(input_ids=ids)
+    assert torch.equal(encoded.waves(ids).to_representation(), wanted.to_representation())
+    packets = build_language_model(config("wave_gpt"))
+    wanted = packets.gpt.embedding.waves(ids)
+    assert torch.equal(packets.waves(ids).to_representation(), wanted.to_representation())
+    assert build_language_model(config("wave_gpt", packets=PacketConfig(num_waves=0))).waves(ids) is None
 
 
 def test_at_the_start_every_token_is_about_as_likely():

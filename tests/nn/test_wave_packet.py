@@ -248,3 +248,20 @@ def test_wrong_counts():
         embedding.set_counts(torch.tensor([1, 2, 3, 4]))
     with pytest.raises(ValueError, match="got a count of -2"):
         embedding.set_counts(torch.tensor([1, 2, 3, 4, 5, 6, 7, 8, -2]))
+
+
+def test_waves_are_the_packets_over_their_carrier():
+    """At time 0 the harmonics of a token's wave are the sines of its packet where it stands, up to one common factor."""
+    embedding = small()
+    wave = embedding.waves(IDS)
+    assert wave.shape == (2, 5, 3 * 4)
+    now = (wave.amplitudes * wave.phases.sin()).detach()
+    tau = torch.arange(5, dtype=torch.float64)[:, None] * embedding._clocks()
+    speed = 2 * math.pi * embedding.rates[IDS][..., None] + embedding.pos_freq
+    packet = embedding._packet(tau * speed + embedding.phases[IDS])[..., :12].detach()
+    torch.testing.assert_close(now / now.norm(), packet / packet.norm(), atol=1e-12, rtol=0)
+    # A moment later each has turned by its frequency.
+    later = embedding._packet((tau + 1e-4 * embedding._clocks()) * speed + embedding.phases[IDS])[..., :12].detach()
+    angles = wave.phases + 2 * math.pi * wave.frequencies * 1e-4
+    turned = (wave.amplitudes * angles.sin()).detach()
+    torch.testing.assert_close(turned / turned.norm(), later / later.norm(), atol=1e-9, rtol=0)

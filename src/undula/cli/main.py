@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ablate": ("undula.cli.ablate", "train the ablations of Wave-Native GPT and say what each factor brings"),
     "bench": ("undula.cli.bench", "measure speed, memory and error against peers"),
     "show": ("undula.cli.show", "show a run, its learned waves, or the mixers and recipes there are"),
+    "animate": ("undula.cli.animate", "film a trained model while it writes"),
     "demo": ("undula.cli.demo", "train, compare, audit and draw everything in one report"),
 }
 """Each verb's module, which has `run(arguments) -> exit code`, and what it does in one line."""

@@ -1,8 +1,6 @@
 """Does a trained model behave like waves? Three measurements that can say no."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 
 from undula.audit.model_subject import vocabulary_of
 from undula.audit.subject import plain_copy
-from undula.mixers.base import Mixer
+from undula.experiments.mixing import TOKENS_AT_ONCE, first_input, layers_of, mixing_weights
 from undula.ops.surrogates import (
     LEVEL,
     HarmonicSeries,
@@ -27,10 +25,6 @@ from undula.viz.style import png
 
 PROMPT = 64
 """Tokens of the prompt that is made up where none is given."""
-PROBES = 4
-"""Random output directions from which the weights of a mixer without weights of its own are estimated."""
-TOKENS_AT_ONCE = 2**13
-"""Tokens that go through a layer at a time."""
 STABLE = 1.0
 """Largest exponent that is called stable, in nats per layer: untrained models have up to 0.6, chaotic ones several."""
 BOUNDED = 100.0
@@ -68,7 +62,7 @@ class WaveDiagnostics:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        _layers(model)
+        layers_of(model)
 
     def analyze_spectrum(
         self, embeddings: Tensor | None = None, harmonic_tolerance: float = 0.1
@@ -207,7 +201,7 @@ class WaveDiagnostics:
         if embeddings is None:
             ids = torch.arange(vocabulary_of(self.model))[:, None]
             model = plain_copy(self.model, torch.float32)
-            embeddings = torch.cat([_first_input(model, piece)[:, 0] for piece in ids.split(TOKENS_AT_ONCE)])
+            embeddings = torch.cat([first_input(model, piece)[:, 0] for piece in ids.split(TOKENS_AT_ONCE)])
         if embeddings.ndim != 2 or not embeddings.is_floating_point():
             raise ValueError(
                 f"got embeddings of shape {tuple(embeddings.shape)}, {embeddings.dtype}; wanted floats (rows, D)"
@@ -216,7 +210,7 @@ class WaveDiagnostics:
 
     def _weights(self, weights: Tensor | None) -> Tensor:
         if weights is None:
-            weights = _captured_weights(plain_copy(self.model, torch.float32), self._prompt())
+            weights = torch.cat(mixing_weights(plain_copy(self.model, torch.float32), self._prompt()), dim=1)
         if weights.ndim != 4 or weights.shape[2] != weights.shape[3] or not weights.is_floating_point():
             raise ValueError(
                 f"got weights of shape {tuple(weights.shape)}, {weights.dtype}; wanted floats (B, heads, T, T)"
@@ -236,7 +230,7 @@ class WaveDiagnostics:
             )
         model = plain_copy(self.model, torch.float64)
         with torch.no_grad():
-            return _growth(_layers(model), _first_input(model, ids), directions, scale)
+            return _growth(layers_of(model), first_input(model, ids), directions, scale)
 
     def _prompt(self) -> Tensor:
         config = getattr(self.model, "config", None)
@@ -244,87 +238,6 @@ class WaveDiagnostics:
         steps = min([PROMPT, *(limit for limit in told if isinstance(limit, int))])
         tokens = vocabulary_of(self.model)
         return torch.randint(tokens, (1, steps), generator=torch.Generator().manual_seed(0))
-
-
-class _ReachedError(Exception):
-    """Ends a pass: the first layer has its input, and nothing after it is needed."""
-
-
-def _layers(model: nn.Module) -> nn.ModuleList:
-    """The stack of blocks, each of which holds its mixer as `attn`."""
-    for part in model.modules():
-        if isinstance(part, nn.ModuleList) and len(part) and all(isinstance(_mixer(layer), Mixer) for layer in part):
-            return part
-    raise ValueError(
-        f"{type(model).__name__} has no list of layers that hold a mixer; give a WaveGPT or a language model of undula"
-    )
-
-
-def _mixer(layer: nn.Module) -> Any:
-    return getattr(layer, "attn", None)
-
-
-@contextmanager
-def _seen_by(parts: list[nn.Module], stop: bool) -> Iterator[list[Tensor]]:
-    """Collect the first argument of each part's call; with `stop` the first call ends the pass."""
-    inputs: list[Tensor] = []
-
-    def look(part: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        inputs.append((args[0] if args else named["x"]).detach())
-        if stop:
-            raise _ReachedError
-
-    hooks = [part.register_forward_pre_hook(look, with_kwargs=True) for part in parts]
-    try:
-        with torch.no_grad():
-            yield inputs
-    except _ReachedError:
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _first_input(model: nn.Module, ids: Tensor) -> Tensor:
-    """What the first layer gets, (B, T, D)."""
-    with _seen_by([_layers(model)[0]], stop=True) as inputs:
-        model(ids)
-    return inputs[0]
-
-
-def _captured_weights(model: nn.Module, ids: Tensor) -> Tensor:
-    """The weights of all layers in one pass, their heads side by side."""
-    mixers = [_mixer(layer) for layer in _layers(model)]
-    with _seen_by(mixers, stop=False) as inputs:
-        model(ids)
-    return torch.cat([_mixing_weights(mixer, x) for mixer, x in zip(mixers, inputs, strict=True)], dim=1)
-
-
-def _mixing_weights(mixer: Mixer, x: Tensor) -> Tensor:
-    """How much position s counts at position t: the mixer's own weights, or |d out_t / d in_s|, (B, heads, T, T)."""
-    own = getattr(mixer, "get_interference_weights", None)
-    if own is not None:
-        with torch.no_grad():
-            return own(x)
-    steps = x.shape[1]
-    direction = torch.randn(PROBES, x.shape[2], generator=torch.Generator().manual_seed(0)).to(x)
-    # Every query has a copy of the sequence of its own, so that one backward pass answers for many.
-    sizes = []
-    for row in x:
-        pieces = torch.arange(steps).split(max(1, TOKENS_AT_ONCE // steps))
-        sizes.append(torch.cat([_influence(mixer, row, queries, direction) for queries in pieces]))
-    return torch.stack(sizes)[:, None]
-
-
-def _influence(mixer: Mixer, row: Tensor, queries: Tensor, directions: Tensor) -> Tensor:
-    """Root mean square over directions u of |u . d out_t / d in_s| for some queries t, (queries, T)."""
-    copies = row.expand(len(queries), -1, -1).clone().requires_grad_()
-    with torch.enable_grad():
-        out = mixer(copies)[torch.arange(len(queries)), queries]
-        squares = [
-            torch.autograd.grad((out @ u).sum(), copies, retain_graph=True)[0].square().sum(-1) for u in directions
-        ]
-    return torch.stack(squares).mean(0).sqrt()
 
 
 def _growth(layers: nn.ModuleList, x: Tensor, directions: int, scale: float) -> Growth:

@@ -1,12 +1,13 @@
 """Pictures of what a run learned: its curves, the waves of a text, its long filters."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from matplotlib.figure import Figure
 
 from undula.experiments.run import Run
-from undula.models.language_model import WaveLanguageModel
+from undula.models.language_model import LanguageModel
 from undula.nn.damped_filter import DampedHarmonics
 from undula.training.records import Line
 from undula.viz.curves import Learning
@@ -30,13 +31,10 @@ def learning(label: str, lines: Sequence[Line]) -> Learning:
 
 
 def waves_of(run: Run, ids: Sequence[int]) -> Wave | None:
-    """Return the waves (T, H) that a model's encoder makes of tokens; None for a model without waves."""
-    model = run.model.model
-    if not isinstance(model, WaveLanguageModel):
-        return None
+    """Return the waves (T, H) that a model makes of tokens; None for a model without waves."""
     with torch.no_grad():
-        wave = model.get_submodule("transformer.wave_encoder")(input_ids=torch.tensor([list(ids)]))
-    return wave[0]
+        wave = cast(LanguageModel, run.model.model).waves(torch.tensor([list(ids)]))
+    return None if wave is None else wave[0]
 
 
 def token_texts(run: Run, ids: Sequence[int]) -> list[str]:

@@ -16,6 +16,7 @@ from undula.models.wave_transformer import WaveTransformer
 from undula.names import Registry
 from undula.nn.wave_packet import WavePacketEmbedding
 from undula.shapes import Logits, PaddingMask, TokenIds
+from undula.wave import Wave
 
 
 class LanguageModel(nn.Module):
@@ -51,6 +52,10 @@ class LanguageModel(nn.Module):
 
     def harmonic_amplitudes(self) -> Tensor | None:
         """Return the amplitudes of the tokens' harmonics; None where tokens have none."""
+        return None
+
+    def waves(self, input_ids: TokenIds) -> Wave | None:
+        """Return the waves (B, T, H) that tokens become, frequencies in cycles per token; None where they do not."""
         return None
 
 
@@ -135,6 +140,10 @@ class WaveLanguageModel(LanguageModel):
         """Return the state before the first token."""
         return self.transformer.init_state(batch_size, device=device, dtype=dtype)
 
+    def waves(self, input_ids: TokenIds) -> Wave:
+        """Return what the token encoder makes of the tokens."""
+        return self.transformer.wave_encoder(input_ids=input_ids)
+
 
 @FAMILIES.register("wave_gpt")
 class WaveGPTLanguageModel(LanguageModel):
@@ -190,6 +199,11 @@ class WaveGPTLanguageModel(LanguageModel):
     def harmonic_amplitudes(self) -> Tensor | None:
         """Return the amplitudes of the packets' harmonics."""
         return self.gpt.harmonic_amplitudes()
+
+    def waves(self, input_ids: TokenIds) -> Wave | None:
+        """Return the packets of the tokens, each where it stands; None without packets."""
+        embedding = self.gpt.embedding
+        return embedding.waves(input_ids) if isinstance(embedding, WavePacketEmbedding) else None
 
 
 def _codec_mixer(codec: CodecConfig) -> Mixer | None:

@@ -7,8 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undula.ops.phase import wide_dtype
+from undula.ops.phase import wide_dtype, wrap_phase
 from undula.shapes import Sequence, TokenIds
+from undula.wave import Wave
 
 BAND = 0.25
 """Cycles per position that the highest harmonic of the rarest token turns on the fastest clock: half of what positions
@@ -176,6 +177,21 @@ class WavePacketEmbedding(nn.Module):
         if self.simple_embed is not None and not (known and r == 0):
             x = x + r * self.simple_embed(token_ids)
         return self.ln(x)
+
+    def waves(self, token_ids: TokenIds) -> Wave:
+        """Return the packets as waves (B, T, W H), in the phase that each has at its position, carrier left out.
+
+        Frequencies in cycles per position: n c_w (rate + nu_w / 2 pi). At time 0 the wave is at the token's position p,
+        where the angle of harmonic n is n theta_w(p).
+        """
+        wide = wide_dtype(token_ids.device)
+        positions = torch.arange(token_ids.shape[1], device=token_ids.device, dtype=wide)[:, None]
+        clocks, n = self._clocks(), self.harmonic_mults.to(wide)
+        turns = clocks * (self._rates(self.ranks[token_ids])[..., None] + self.pos_freq.to(wide) / (2 * math.pi))
+        theta = 2 * math.pi * turns * positions + F.embedding(token_ids, self.phases)
+        amplitudes = self.get_harmonic_amplitudes()
+        parts = (turns[..., None] * n, amplitudes.expand(*theta.shape, -1), wrap_phase(theta[..., None] * n))
+        return Wave(*(part.to(amplitudes.dtype).flatten(-2) for part in parts))
 
     def _clocks(self) -> Float[Tensor, " W"]:
         waves, device = self.phases.shape[1], self.phases.device
