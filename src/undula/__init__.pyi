@@ -2,6 +2,8 @@
 # a line here is all that a new name needs.
 from undula.audit.run import audit_language_model as audit_language_model
 from undula.audit.run import audit_mixer as audit_mixer
+from undula.experiments.animate import animate as animate
+from undula.experiments.compare import compare as compare
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
 from undula.experiments.run import load_run as load_run
 from undula.experiments.run import train_run as train_run
@@ -30,6 +32,7 @@ from undula.models.blocks import NonCausalParallelBlock as NonCausalParallelBloc
 from undula.models.blocks import ParallelBlock as ParallelBlock
 from undula.models.blocks import PreNormBlock as PreNormBlock
 from undula.models.language_model import LanguageModel as LanguageModel
+from undula.models.size import parameter_count as parameter_count
 from undula.models.token_codec import TokenDecoder as TokenDecoder
 from undula.models.token_codec import TokenEncoder as TokenEncoder
 from undula.models.wave_gpt import WaveGPT as WaveGPT

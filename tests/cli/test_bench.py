@@ -57,4 +57,4 @@ def test_mistakes_are_one_line(words, said, tmp_path, capsys):
 
 def test_help(capsys):
     assert main(["bench"]) == 0
-    assert "undula bench train|mixers|decode|optimizers|table" in capsys.readouterr().out
+    assert "undula bench train|mixers|decode|optimizers|wave-gpt|table" in capsys.readouterr().out

@@ -7,7 +7,10 @@ from undula.cli.main import main
 from undula.config import from_dict
 from undula.experiments.run import load_run
 from undula.mixers.base import MIXERS
+from undula.models.language_model import build_language_model
 from undula.recipes.catalogue import RECIPES
+from undula.recipes.changes import changed
+from undula.recipes.wave_gpt import SIZES, wave_gpt
 from undula.training.config import TrainConfig
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -71,3 +74,12 @@ def test_what_is_no_run(tmp_path, capsys):
     assert "is not the folder of a run" in capsys.readouterr().err
     assert main(["show", "recipes", "wave"]) == 2
     assert "unknown recipe 'wave'" in capsys.readouterr().err
+
+
+def test_sizes_with_true_numbers_of_parameters(capsys):
+    assert main(["show", "sizes"]) == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert set(SIZES) <= set(rows)
+    model = changed(wave_gpt("tiny").model, {"vocab_size": 50257})
+    built = sum(p.numel() for p in build_language_model(model).parameters())
+    assert rows["tiny"] == ["64", "2", "4", "8", "64", "8", f"{built:,}", rows["tiny"][-1]]

@@ -251,7 +251,7 @@ def test_wrong_counts():
 
 
 def test_waves_are_the_packets_over_their_carrier():
-    """At time 0 the harmonics of a token's wave are the sines of its packet where it stands, up to one common factor."""
+    """At time 0 the harmonics of a token's wave are the sines of its packet there, up to one common factor."""
     embedding = small()
     wave = embedding.waves(IDS)
     assert wave.shape == (2, 5, 3 * 4)

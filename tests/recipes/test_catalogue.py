@@ -19,7 +19,7 @@ def parameters(model):
 def test_every_recipe_has_its_own_name_and_a_purpose():
     assert {name: RECIPES[name]().name for name in RECIPES} == {name: name for name in RECIPES}
     assert all(purpose(RECIPES[name]).endswith(".") for name in RECIPES)
-    assert set(RECIPES) == {"smoke", *COMPARED}
+    assert set(RECIPES) == {"smoke", "wave_gpt", *COMPARED}
     assert DEFAULT == "wave_lm"
 
 

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jsonargparse import ArgumentParser
 from rich.console import Console
 
 from undula.cli.arguments import parser, split_overrides
@@ -37,7 +38,7 @@ def run(arguments: list[str]) -> int:
         title=f"ablations, {asked.model}, {Path(base.data.source).name}",
         seeds=asked.seeds,
         baseline=STANDARD if STANDARD in names else names[0],
-        jobs=_processes() if asked.parallel else 1,
+        jobs=processes() if asked.parallel else 1,
     )
     results = Path(asked.results) if asked.results else None
     try:
@@ -86,23 +87,34 @@ def equal_sizes(configs: list[TrainConfig]) -> list[TrainConfig]:
     ]
 
 
-def _reader() -> Any:
+def _reader() -> ArgumentParser:
     reader = parser("ablate", f"{__doc__} Values of all of them are changed as in `undula train`: data.tokenizer=bpe.")
     reader.add_argument(
         "--experiment", nargs="+", type=str, default=["all"], help=f"all, or some of {', '.join(ABLATIONS)}"
     )
+    return with_arguments(reader, "runs/ablate")
+
+
+def with_arguments(reader: ArgumentParser, out: str) -> ArgumentParser:
+    """Add what all comparisons of Wave-Native GPT are asked.
+
+    Args:
+        reader: of the verb.
+        out: the folder where none is given.
+    """
     reader.add_argument("--model", type=str, default="small", help=f"size: {', '.join(SIZES)}")
     reader.add_argument("--dataset", type=str, help="python-docs, fineweb, or a text file or folder (as data.source)")
     reader.add_argument("--protocol", type=str, help=f"how to measure: {', '.join(PROTOCOLS)}")
     reader.add_argument("--steps", type=int, help="of each run")
-    reader.add_argument("--seeds", type=int, default=3, help="runs of each experiment")
+    reader.add_argument("--seeds", type=int, default=3, help="runs of each model")
     reader.add_argument("--parallel", action="store_true", help="one process for each GPU, or for each core")
-    reader.add_argument("--out", type=str, default="runs/ablate", help="finished runs there are not repeated")
+    reader.add_argument("--out", type=str, default=out, help="finished runs there are not repeated")
     reader.add_argument("--results", type=str, help="folder of the records (default: benchmarks/results)")
     return reader
 
 
-def _processes() -> int:
+def processes() -> int:
+    """Return how many runs train at once: one for each GPU, or for each core."""
     gpus = late_import("torch").cuda.device_count()
     return gpus or late_import("undula.bench.environment").usable_cores()
 

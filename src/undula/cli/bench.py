@@ -11,6 +11,7 @@ from undula.bench.cases import DECODE_CASES, MIXER_CASES, OPTIMIZER_CASES, TRAIN
 from undula.bench.records import Record, append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import results_table, with_results
+from undula.cli import wave_gpt_bench
 from undula.cli.arguments import parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
@@ -18,12 +19,13 @@ from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
-USAGE = """usage: undula bench train|mixers|decode|optimizers|table [arguments]
+USAGE = """usage: undula bench train|mixers|decode|optimizers|wave-gpt|table [arguments]
 
   train         tokens per second of train steps, against the same model in other libraries
   mixers        time, memory and error of every mixer at several lengths, beside fused attention
   decode        tokens per second of cached generation behind contexts of several lengths
   optimizers    time of the steps of WaveNativeOptimizer, beside AdamW
+  wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   table         the newest results as Markdown; --write FILE puts them between its results markers
 
 undula bench train --help     the arguments of a measurement"""
@@ -39,6 +41,7 @@ def run(arguments: list[str]) -> int:
         "mixers": _mixers,
         "decode": _decode,
         "optimizers": _optimizers,
+        "wave-gpt": wave_gpt_bench.run,
         "table": _table,
     }
     if arguments[0] not in kinds:

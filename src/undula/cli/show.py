@@ -1,7 +1,8 @@
-"""Show a run (its configuration, scores, checkpoints, parameters), its learned waves, the mixers, or the recipes."""
+"""Show a run (configuration, scores, checkpoints, parameters), its learned waves, mixers, recipes, or sizes."""
 
 import json
 from collections.abc import Iterator
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from undula.cli.screen import console, table
 from undula.config import to_dict
 from undula.optional import late_import
 from undula.recipes.catalogue import RECIPES, purpose
+from undula.recipes.wave_gpt import SIZES, STANDARD, Size, ablated, wave_gpt
 
+GPT2_VOCABULARY = 50257
+"""What the documented sizes were described with."""
 PASSAGE = 512
 """Tokens of the held-out text whose waves are drawn."""
 
@@ -21,7 +25,7 @@ PASSAGE = 512
 def run(arguments: list[str]) -> int:
     """Print or draw; returns the exit code."""
     reader = parser("show", __doc__ or "")
-    reader.add_argument("what", type=str, help="folder of a run, or: waves RUN, mixers, recipes, recipes NAME")
+    reader.add_argument("what", type=str, help="folder of a run, or: waves RUN, mixers, recipes, recipes NAME, sizes")
     reader.add_argument("name", nargs="?", help="RUN of `waves`, NAME of `recipes`")
     reader.add_argument("--out", type=str, help="folder for the pictures of `waves` (default: RUN/plots)")
     asked = reader.parse_args(arguments)
@@ -30,6 +34,8 @@ def run(arguments: list[str]) -> int:
         show_mixers(screen)
     elif asked.what == "recipes":
         show_recipes(screen, asked.name)
+    elif asked.what == "sizes":
+        show_sizes(screen)
     elif asked.what == "waves":
         show_waves(screen, asked.name, asked.out)
     else:
@@ -63,6 +69,18 @@ def show_recipes(screen: Console, name: str | None) -> None:
         tokens = config.steps * config.batch_size * config.accumulation * config.data.block_size
         rows.append((recipe, config.data.source, tokens, purpose(RECIPES[recipe])))
     screen.print(table(("recipe", "text", "tokens", "what it is"), rows))
+
+
+def show_sizes(screen: Console) -> None:
+    """Print the documented sizes of Wave-Native GPT and how many parameters they have, with the vocabulary of GPT-2."""
+    count = late_import("undula.models.size").parameter_count
+    rows = []
+    for name, size in SIZES.items():
+        models = [ablated(model, wave_gpt(name)).model for model in ("baseline", STANDARD)]
+        counted = (count(replace(model, vocab_size=GPT2_VOCABULARY)) for model in models)
+        rows.append((name, *astuple(size), *counted))
+    head = ("size", *(field.name for field in fields(Size)), "parameters", "as a transformer")
+    screen.print(table(head, rows, f"Wave-Native GPT with a vocabulary of {GPT2_VOCABULARY:,}"))
 
 
 def show_waves(screen: Console, name: str | None, out: str | None) -> None:
