@@ -4,6 +4,7 @@ config.json          the whole configuration
 metrics.jsonl        a line for each log and each score of the held-out text
 checkpoints/step-N   a Hugging Face model folder, with what a resumed run needs
 LATEST               the name of the newest checkpoint
+tensorboard          what TensorBoard reads, where that tracker is asked for
 """
 
 import dataclasses

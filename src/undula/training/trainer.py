@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, Trainer, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from undula.data.build import Prepared
 from undula.data.stream import EvalWindows, TrainWindows
@@ -89,6 +90,10 @@ class RunTrainer(Trainer):
             callbacks=[*annealing, Timetable(config), self.recorder],
         )
         self.remove_callback(PrinterCallback)
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback):
+                # By default it writes below output_dir, where checkpoints are built and which is cleared in the end.
+                callback.logging_dir = callback.logging_dir or str(folder / "tensorboard")
         self.objective = Objective(config.loss, model)
         if config.compile:
             # In place: parameters keep their names, and no wrapper stands between the model and what saves it.
