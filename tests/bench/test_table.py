@@ -31,9 +31,10 @@ def compare_record(**row):
     return make_records("compare", [(config, {"rows": rows, "warnings": ["mind this"]})], BenchSetting())[0]
 
 
-def test_table_of_readme_is_that_of_the_records():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_results(readme, ROOT / "benchmarks" / "results") == readme
+@pytest.mark.parametrize("document", ["README.md", "docs/benchmarks.md"])
+def test_tables_of_documents_are_those_of_the_records(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert with_results(text, ROOT / "benchmarks" / "results") == text
 
 
 def test_newest_run_of_each_case_is_shown():

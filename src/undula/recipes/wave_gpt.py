@@ -36,11 +36,13 @@ class Size:
 
 SIZES: Mapping[str, Size] = {
     "tiny": Size(d_model=64, num_layers=2, num_heads=4, num_waves=8, block_size=64, batch_size=8),
+    "mini": Size(d_model=128, num_layers=4, num_heads=4, num_waves=16, block_size=64, batch_size=12),
     "small": Size(d_model=384, num_layers=8, num_heads=8, num_waves=48, block_size=256, batch_size=16),
     "medium": Size(d_model=512, num_layers=10, num_heads=8, num_waves=64, block_size=384, batch_size=24),
     "large": Size(d_model=768, num_layers=12, num_heads=12, num_waves=96, block_size=512, batch_size=16),
 }
-"""`small`, `medium` and `large` as the reference document of Wave-Native GPT has them; `tiny` is for trying out."""
+"""`small`, `medium` and `large` as the reference document of Wave-Native GPT has them; `tiny` is for trying
+out, `mini` for protocol P0 (0.8 M parameters)."""
 
 NUM_HARMONICS = 4
 
