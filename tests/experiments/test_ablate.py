@@ -11,9 +11,9 @@ from undula.experiments.ablate import RESULTS, Link, ablate, effects_of, packet_
 from undula.models.config import ModelConfig, PacketConfig
 
 LINKS = {
-    "base": Link(parent=None, factor="", what="the base"),
-    "one": Link(parent="base", factor="attention", what="other attention"),
-    "far": Link(parent="absent", factor="loss", what="other loss"),
+    "base": Link(parent=None, factor=""),
+    "one": Link(parent="base", factor="attention"),
+    "far": Link(parent="absent", factor="loss"),
 }
 
 

@@ -30,10 +30,7 @@ def run(arguments: list[str]) -> int:
     base = chosen(asked.model, asked.dataset, asked.protocol, {"steps": asked.steps, **overrides})
     configs = equal_sizes([ablated(name, base) for name in names])
     module, screen = late_import("undula.experiments.ablate"), console()
-    links = {
-        name: module.Link(parent=found.parent, factor=found.factor, what=found.what)
-        for name, found in ABLATIONS.items()
-    }
+    links = {name: module.Link(parent=found.parent, factor=found.factor) for name, found in ABLATIONS.items()}
     plan = late_import("undula.experiments.compare").ComparePlan(
         title=f"ablations, {asked.model}, {Path(base.data.source).name}",
         seeds=asked.seeds,

@@ -40,12 +40,10 @@ class Link:
     Args:
         parent: the experiment that it differs from in one factor; None: there is none.
         factor: which one.
-        what: in words.
     """
 
     parent: str | None
     factor: str
-    what: str
 
 
 @dataclass(frozen=True, kw_only=True)
