@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from tests.training.tiny import tiny_config, write_text
+from undula.audit.run import audit_language_model
 from undula.data.build import prepare
 from undula.experiments import run
 from undula.experiments.run import evaluate_run, load_run, read_config, read_metrics, train_run
+from undula.hf.modeling import UndulaForCausalLM
 from undula.models.config import BackboneConfig, ModelConfig, PacketConfig
 from undula.optim.config import OptimConfig
 from undula.training import trainer
@@ -49,6 +51,34 @@ def test_a_loaded_run_is_the_trained_model(trained):
     assert scores[-1]["validation_loss"] == result.validation.loss
     ids = loaded.tokenizer("the wave", return_tensors="pt")["input_ids"]
     assert loaded.model.generate(ids, max_new_tokens=5, do_sample=False).shape == (1, len("the wave") + 5)
+
+
+def annealed_run(folder, annealing_steps):
+    backbone = BackboneConfig(d_model=16, num_layers=1, num_heads=2, d_ff=24)
+    packets = PacketConfig(num_waves=2, num_harmonics=1, annealed=True)
+    model = ModelConfig(family="wave_gpt", backbone=backbone, packets=packets)
+    config = tiny_config(write_text(folder), model=model, annealing_steps=annealing_steps)
+    return train_run(config, folder / "run", cache_dir=folder / "cache")
+
+
+def test_a_table_that_was_faded_out_is_not_loaded(tmp_path):
+    result = annealed_run(tmp_path, annealing_steps=10)
+    model = load_run(result.folder).model
+    table = model.config.vocab_size * 16
+    assert sum(p.numel() for p in model.parameters()) == result.parameters - table
+    assert evaluate_run(result.folder, cache_dir=tmp_path / "cache") == result.validation
+    (aliveness,) = audit_language_model(model, audits=("aliveness",))
+    assert aliveness.passed
+    model.save_pretrained(tmp_path / "small")
+    ids = torch.arange(5)[None]
+    assert torch.equal(UndulaForCausalLM.from_pretrained(tmp_path / "small")(ids).logits, model(ids).logits)
+
+
+def test_a_table_that_is_still_heard_stays(tmp_path):
+    result = annealed_run(tmp_path, annealing_steps=100)
+    model = load_run(result.folder).model
+    assert sum(p.numel() for p in model.parameters()) == result.parameters
+    assert model.config.model_config.packets.annealed
 
 
 def test_masses_follow_the_counts_of_the_training_text(tmp_path):

@@ -159,6 +159,8 @@ def read_metrics(folder: Path) -> list[Line]:
 def load_run(folder: Path) -> Run:
     """Return the model of a run's newest whole checkpoint, with tokenizer and configuration.
 
+    Without the embedding table that training faded out, if it did: the checkpoint keeps it, so that it can be resumed.
+
     Raises:
         FileNotFoundError: when the folder is no run, or has no checkpoint yet.
         ValueError: when every checkpoint is damaged.
@@ -169,6 +171,7 @@ def load_run(folder: Path) -> Run:
         raise FileNotFoundError(f"{folder} has no checkpoint yet; resume the run until it has saved one")
     with no_progress_bars():
         model = UndulaForCausalLM.from_pretrained(checkpoint.path)
+    model.finalize_annealing()
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
     return Run(folder=folder, config=config, checkpoint=checkpoint, model=model, tokenizer=tokenizer)
 

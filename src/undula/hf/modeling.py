@@ -4,6 +4,7 @@
 imported. Folders hold weights and JSON, no code: loading one never runs any.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
+from undula.config import to_dict
 from undula.hf.cache import UndulaCache
 from undula.hf.configuration import UndulaConfig
 from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_unsupported
@@ -200,6 +202,13 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
                     "is damaged or belongs to another config.json"
                 )
         return (model, info) if with_info else model
+
+    def finalize_annealing(self) -> None:
+        """Give free what training faded out to nothing; what is saved from now on is smaller, and scores the same."""
+        if self.model.finalize_annealing():
+            config = self.config.model_config
+            packets = replace(config.packets, annealed=False)
+            self.config.model = to_dict(replace(config, packets=packets))
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave the start values that the model's own constructor made."""

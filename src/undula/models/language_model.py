@@ -50,6 +50,10 @@ class LanguageModel(nn.Module):
         """Take note of how often each token occurs in the text that the model will be trained on."""
         del counts
 
+    def finalize_annealing(self) -> bool:
+        """Give free what training faded out to nothing; return whether there was any."""
+        return False
+
     def harmonic_amplitudes(self) -> Tensor | None:
         """Return the amplitudes of the tokens' harmonics; None where tokens have none."""
         return None
@@ -195,6 +199,15 @@ class WaveGPTLanguageModel(LanguageModel):
         """Rank the packets' masses by how often each token occurs."""
         if isinstance(self.gpt.embedding, WavePacketEmbedding):
             self.gpt.embedding.set_counts(counts)
+
+    def finalize_annealing(self) -> bool:
+        """Give the embedding table free once its share is 0; return whether it was."""
+        embedding, share = self.gpt.embedding, self.standard_embed_ratio
+        done = isinstance(embedding, WavePacketEmbedding) and share is not None and not share.any()
+        if done:
+            embedding.finalize_annealing()
+            self.standard_embed_ratio = None
+        return done
 
     def harmonic_amplitudes(self) -> Tensor | None:
         """Return the amplitudes of the packets' harmonics."""
