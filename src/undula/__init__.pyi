@@ -7,11 +7,13 @@ from undula.experiments.compare import compare as compare
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
 from undula.experiments.run import load_run as load_run
 from undula.experiments.run import train_run as train_run
+from undula.hf.compact import compact as compact
 from undula.hf.configuration import UndulaConfig as UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM as UndulaForCausalLM
 from undula.losses.coherence import QuantumFieldEntanglementLoss as QuantumFieldEntanglementLoss
 from undula.losses.coherence import WaveCoherenceLoss as WaveCoherenceLoss
 from undula.losses.coherence import create_physics_loss as create_physics_loss
+from undula.losses.sparsification import HarmonicSparsificationLoss as HarmonicSparsificationLoss
 from undula.mixers.attention import FlashAttention as FlashAttention
 from undula.mixers.base import MIXERS as MIXERS
 from undula.mixers.base import Mixer as Mixer
@@ -40,6 +42,8 @@ from undula.models.wave_gpt import WaveGPTConfig as WaveGPTConfig
 from undula.models.wave_transformer import WaveTransformer as WaveTransformer
 from undula.nn.feed_forward import PositionWiseFeedForward as PositionWiseFeedForward
 from undula.nn.feed_forward import SwiGLU as SwiGLU
+from undula.nn.frequency_mask import FrequencyMask as FrequencyMask
+from undula.nn.harmonic_selector import AdaptiveHarmonicSelector as AdaptiveHarmonicSelector
 from undula.nn.norms import RMSNorm as RMSNorm
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
@@ -48,6 +52,7 @@ from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer
 from undula.recipes.catalogue import RECIPES as RECIPES
 from undula.training.annealing import get_annealing_ratio as get_annealing_ratio
 from undula.training.config import TrainConfig as TrainConfig
+from undula.training.curriculum import FrequencyCurriculumScheduler as FrequencyCurriculumScheduler
 from undula.wave import Wave as Wave
 from undula.wave import plot_wave_series as plot_wave_series
 

@@ -17,9 +17,10 @@ OPTIONS = {
         {"rotary": False, "use_flash": False},
         {"num_kv_heads": 2, "dropout": 0.2, "rotary_base": 100.0},
         {"num_kv_heads": 1, "qk_norm": True, "short_conv": 3},
+        {"d_inner": 24},
     ],
     "cosine": [{}, {"num_waves": 5, "dropout": 0.2, "rotary": False}, {"num_waves": 8, "rotary_base": 100.0}],
-    "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}],
+    "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}, {"d_inner": 24}],
     "interference": [
         {"num_waves": 5},
         {"normalisation": "sum", "contrast": 3.0, "dropout": 0.2},
@@ -28,7 +29,7 @@ OPTIONS = {
     "interference_linear": [{"num_waves": 5}],
     "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
     "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],
-    "short_conv": [{}, {"taps": 2, "short_conv": 1}],
+    "short_conv": [{}, {"taps": 2, "short_conv": 1}, {"d_inner": 24}],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 

@@ -37,7 +37,8 @@ def rms_norm(x, weight, eps=1e-6):
 
 def attention_mixer(x, p, heads, kv_heads, causal=True, mask=None, base=None, qk_norm=False):
     """The attention mixer on x (B, T, D) with parameters p by name."""
-    batch, steps, width = x.shape
+    batch, steps, _ = x.shape
+    width = p["out_proj.weight"].shape[1]
     each = width // heads
     z = x @ p["qkv.weight"].T
     if "short.weight" in p:

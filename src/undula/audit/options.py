@@ -44,7 +44,8 @@ def _option(mixer: str, name: str, others: Mapping[str, Any], base: Mapping[str,
     if default is inspect.Parameter.empty:
         return not_measured(label, "not measured: it has no default")
     first = base.get(name, default)
-    second = others.get(name, another(first))
+    # A width that is not given follows the model's.
+    second = others.get(name, 2 * WIDTH if first is None and name.startswith("d_") else another(first))
     if second == first:
         return not_measured(label, f"not measured: no other value known than {first!r}")
     same = _behaves(mixer, {**base, name: first}) == _behaves(mixer, {**base, name: second})

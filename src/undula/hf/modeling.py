@@ -201,6 +201,7 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
                     f"{where}: {len(keys)} {fault} weights, such as {keys[0]}; the checkpoint "
                     "is damaged or belongs to another config.json"
                 )
+        model.model.after_loading()
         return (model, info) if with_info else model
 
     def finalize_annealing(self) -> None:

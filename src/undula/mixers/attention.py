@@ -41,6 +41,7 @@ class FlashAttention(Mixer):
         rotary_base: slowest wavelength of the rotary positions, over 2 pi, in steps.
         qk_norm: normalise queries and keys per head (Henry et al., arXiv 2010.04245).
         short_conv: taps of a causal convolution on queries, keys and values; 0 for none.
+        d_inner: width of all heads together; d_model by default.
 
     Raises:
         ValueError: when heads do not divide the width, or key-value heads the heads.
@@ -50,6 +51,8 @@ class FlashAttention(Mixer):
     """
 
     traits = Traits(cost="T^2", source="Vaswani et al., Attention Is All You Need, arXiv 1706.03762")
+
+    residual_axes = {"qkv.weight": 1, "out_proj.weight": 0, "out_proj.bias": 0}
 
     def __init__(
         self,
@@ -63,17 +66,19 @@ class FlashAttention(Mixer):
         rotary_base: float = 10000.0,
         qk_norm: bool = False,
         short_conv: int = 0,
+        d_inner: int | None = None,
     ) -> None:
         super().__init__()
         n_heads_kv = n_heads if n_heads_kv is None else n_heads_kv
-        _check_heads(d_model, n_heads, n_heads_kv, rotary)
-        self.d_model, self.n_heads, self.n_heads_kv = d_model, n_heads, n_heads_kv
-        self.d_head = d_model // n_heads
+        self.d_model, self.d_inner = d_model, d_model if d_inner is None else d_inner
+        _check_heads("d_model" if d_inner is None else "d_inner", self.d_inner, n_heads, n_heads_kv, rotary)
+        self.n_heads, self.n_heads_kv = n_heads, n_heads_kv
+        self.d_head = self.d_inner // n_heads
         self.scale = self.d_head**-0.5
         self.dropout_p, self.use_flash = dropout, use_flash
         self.rotary_base = rotary_base if rotary else None
-        self.qkv = nn.Linear(d_model, d_model + 2 * n_heads_kv * self.d_head, bias=False)
-        self.out_proj = nn.Linear(d_model, d_model)
+        self.qkv = nn.Linear(d_model, self.d_inner + 2 * n_heads_kv * self.d_head, bias=False)
+        self.out_proj = nn.Linear(self.d_inner, d_model)
         self.q_norm = RMSNorm(self.d_head) if qk_norm else None
         self.k_norm = RMSNorm(self.d_head) if qk_norm else None
         self.short = CausalConv(self.qkv.out_features, short_conv) if short_conv else None
@@ -90,6 +95,7 @@ class FlashAttention(Mixer):
         rotary_base: float = 10000.0,
         qk_norm: bool = False,
         short_conv: int = 0,
+        d_inner: int | None = None,
         use_flash: bool = True,
     ) -> "FlashAttention":
         """Build the mixer as language models use it: rotary positions on."""
@@ -103,6 +109,7 @@ class FlashAttention(Mixer):
             rotary_base=rotary_base,
             qk_norm=qk_norm,
             short_conv=short_conv,
+            d_inner=d_inner,
         )
 
     def forward(
@@ -144,7 +151,7 @@ class FlashAttention(Mixer):
         shared = self.n_heads_kv * self.d_head
         q, k, v = (
             rearrange(part, "b t (n e) -> b n t e", e=self.d_head)
-            for part in z.split([self.d_model, shared, shared], dim=-1)
+            for part in z.split([self.d_inner, shared, shared], dim=-1)
         )
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
@@ -165,11 +172,11 @@ class FlashAttention(Mixer):
         return AttentionState(nothing, nothing, None, recent)
 
 
-def _check_heads(d_model: int, n_heads: int, n_heads_kv: int, rotary: bool) -> None:
-    if n_heads < 1 or d_model % n_heads:
-        raise ValueError(f"d_model={d_model} is not a multiple of n_heads={n_heads}; change one of them")
+def _check_heads(name: str, inner: int, n_heads: int, n_heads_kv: int, rotary: bool) -> None:
+    if n_heads < 1 or inner % n_heads:
+        raise ValueError(f"{name}={inner} is not a multiple of n_heads={n_heads}; change one of them")
     if n_heads_kv < 1 or n_heads % n_heads_kv:
         raise ValueError(f"n_heads={n_heads} is not a multiple of n_heads_kv={n_heads_kv}; change one of them")
-    width = d_model // n_heads
+    width = inner // n_heads
     if rotary and width % 2:
         raise ValueError(f"rotary positions turn pairs of channels: head width {width} is odd; change n_heads")

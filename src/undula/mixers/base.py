@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -78,6 +78,9 @@ class Mixer(nn.Module):
     """
 
     traits: ClassVar[Traits]
+    residual_axes: ClassVar[Mapping[str, int]] = {}
+    """The parameters that touch the residual stream, and which axis does. A mixer that names them, and takes its width
+    inside as the option `d_inner`, can be narrowed to some of the stream's channels (`models.narrow`)."""
     d_model: int
 
     @classmethod

@@ -20,8 +20,8 @@ PIECE = 2048
 class FFTConvState(State):
     """The poles' states and the short convolution's last inputs; the size does not depend on the past's length."""
 
-    poles: Float[Tensor, "B D M 2"]
-    recent: Float[Tensor, "B C L"]
+    poles: Float[Tensor, "B C M 2"]
+    recent: Float[Tensor, "B D L"]
 
 
 @MIXERS.register("fft_conv")
@@ -29,30 +29,38 @@ class FFTConv(Mixer):
     """y = out_proj(norm(q) * (h (*) (norm(k) * v))) with q, k, v projections of a short convolution of the input.
 
     (*) is the causal convolution with a filter h of damped harmonics per channel. Cost T log T; streaming costs a
-    constant per step and D (2 M + taps - 1) numbers of state. Filters run in float32 or wider.
+    constant per step and 2 M C + (taps - 1) D numbers of state, for C filters. Filters run in float32 or wider.
 
     Args:
         d_model: width.
         num_modes: damped harmonics in each filter.
         short_conv: taps of the short convolution.
+        d_inner: number of filters; d_model by default.
 
     Source: Poli et al., "Hyena Hierarchy", arXiv 2302.10866; Gu et al., arXiv 2206.11893 (the filters).
     """
 
     traits = Traits(bounded_state=True, cost="T log T", source="Poli et al., Hyena Hierarchy, arXiv 2302.10866")
 
-    def __init__(self, d_model: int, *, num_modes: int = 8, short_conv: int = 4) -> None:
+    residual_axes = {
+        **{f"gate.{name}": axis for name, axis in GatedProduct.residual_axes.items()},
+        "out_proj.weight": 0,
+    }
+
+    def __init__(self, d_model: int, *, num_modes: int = 8, short_conv: int = 4, d_inner: int | None = None) -> None:
         super().__init__()
-        self.d_model = d_model
-        self.gate = GatedProduct(d_model, short_conv)
-        self.filter = DampedHarmonics(d_model, num_modes)
-        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+        self.d_model, self.d_inner = d_model, d_model if d_inner is None else d_inner
+        self.gate = GatedProduct(d_model, short_conv, self.d_inner)
+        self.filter = DampedHarmonics(self.d_inner, num_modes)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
     @classmethod
-    def build(cls, d_model: int, num_heads: int, *, num_modes: int = 8, short_conv: int = 4) -> "FFTConv":
+    def build(
+        cls, d_model: int, num_heads: int, *, num_modes: int = 8, short_conv: int = 4, d_inner: int | None = None
+    ) -> "FFTConv":
         """Build the mixer; channels have filters of their own, so heads are not used."""
         del num_heads
-        return cls(d_model, num_modes=num_modes, short_conv=short_conv)
+        return cls(d_model, num_modes=num_modes, short_conv=short_conv, d_inner=d_inner)
 
     def forward(
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
@@ -95,5 +103,5 @@ class FFTConv(Mixer):
         weight = self.out_proj.weight
         device, dtype = device or weight.device, dtype or weight.dtype
         wide = torch.promote_types(dtype, torch.float32)
-        poles = torch.zeros(batch_size, self.d_model, self.filter.modes, 2, device=device, dtype=wide)
+        poles = torch.zeros(batch_size, self.d_inner, self.filter.modes, 2, device=device, dtype=wide)
         return FFTConvState(poles, self.gate.short.no_past(batch_size, device, dtype))

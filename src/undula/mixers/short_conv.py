@@ -28,6 +28,7 @@ class ShortConv(Mixer):
         d_model: width.
         taps: positions that the filter of the product k * v sees.
         short_conv: taps of the first convolution.
+        d_inner: number of the later filters; d_model by default.
 
     Source: the short filters of Poli et al., arXiv 2302.10866, without the long one.
     """
@@ -39,18 +40,25 @@ class ShortConv(Mixer):
         source="the short filters of Poli et al., Hyena Hierarchy, arXiv 2302.10866",
     )
 
-    def __init__(self, d_model: int, *, taps: int = 16, short_conv: int = 4) -> None:
+    residual_axes = {
+        **{f"gate.{name}": axis for name, axis in GatedProduct.residual_axes.items()},
+        "out_proj.weight": 0,
+    }
+
+    def __init__(self, d_model: int, *, taps: int = 16, short_conv: int = 4, d_inner: int | None = None) -> None:
         super().__init__()
-        self.d_model = d_model
-        self.gate = GatedProduct(d_model, short_conv)
-        self.filter = CausalConv(d_model, taps, near_identity=True)
-        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+        self.d_model, self.d_inner = d_model, d_model if d_inner is None else d_inner
+        self.gate = GatedProduct(d_model, short_conv, self.d_inner)
+        self.filter = CausalConv(self.d_inner, taps, near_identity=True)
+        self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
     @classmethod
-    def build(cls, d_model: int, num_heads: int, *, taps: int = 16, short_conv: int = 4) -> "ShortConv":
+    def build(
+        cls, d_model: int, num_heads: int, *, taps: int = 16, short_conv: int = 4, d_inner: int | None = None
+    ) -> "ShortConv":
         """Build the mixer; channels have filters of their own, so heads are not used."""
         del num_heads
-        return cls(d_model, taps=taps, short_conv=short_conv)
+        return cls(d_model, taps=taps, short_conv=short_conv, d_inner=d_inner)
 
     def forward(
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None

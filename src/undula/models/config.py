@@ -35,6 +35,25 @@ class CodecConfig:
     mixer: str = "attention"
     """Mixer of the context layer."""
     dropout: float = 0.0
+    ordered: bool = False
+    """Harmonics rise in frequency at every position, as a curriculum by slices needs it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsityConfig:
+    """Which harmonics the blocks see, in the wave family."""
+
+    k_ratio: float = 1.0
+    """Share of harmonics that are kept at each position; 1: all, without a selector."""
+    temperature: float = 0.1
+    """Of the draw in training; low temperatures choose as in evaluation."""
+    min_k: int = 8
+    dynamic_k: bool = False
+    """Each position has a k of its own, which starts at k_ratio and is drawn to it by the loss."""
+    gather: bool = False
+    """The blocks are 3 k wide and compute on what is kept alone, instead of 3 H wide with zeros."""
+    weight: float = 0.01
+    """Of the selector's loss, beside the nats per token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,5 +81,9 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     codec: CodecConfig = field(default_factory=CodecConfig)
     """Read by the wave family only."""
+    sparsity: SparsityConfig = field(default_factory=SparsityConfig)
+    """Read by the wave family only."""
+    freq_limit: Literal["none", "mask", "slice"] = "none"
+    """What a frequency curriculum does in the wave family: fade amplitudes above its limit, or leave harmonics out."""
     packets: PacketConfig = field(default_factory=PacketConfig)
     """Read by the wave_gpt family only."""

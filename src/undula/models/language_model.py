@@ -6,14 +6,17 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from undula.losses.sparsification import HarmonicSparsificationLoss
 from undula.mixers.base import Mixer, build_mixer
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import CodecConfig, ModelConfig
 from undula.models.init import initialise
+from undula.models.reduction import HarmonicReduction
 from undula.models.token_codec import TokenDecoder, TokenEncoder
 from undula.models.wave_gpt import WaveGPT, WaveGPTConfig
 from undula.models.wave_transformer import WaveTransformer
 from undula.names import Registry
+from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 from undula.nn.wave_packet import WavePacketEmbedding
 from undula.shapes import Logits, PaddingMask, TokenIds
 from undula.wave import Wave
@@ -50,9 +53,24 @@ class LanguageModel(nn.Module):
         """Take note of how often each token occurs in the text that the model will be trained on."""
         del counts
 
+    def set_freq_limit(self, freq_limit: float) -> None:
+        """Limit what a frequency curriculum lets through.
+
+        Raises:
+            ValueError: for a model without one.
+        """
+        raise ValueError(f"freq_limit={freq_limit}, but only the family 'wave' with freq_limit has a curriculum")
+
+    def after_loading(self) -> None:
+        """Take note of what was loaded from a checkpoint, where that is more than numbers."""
+
     def finalize_annealing(self) -> bool:
         """Give free what training faded out to nothing; return whether there was any."""
         return False
+
+    def aux_loss(self) -> Tensor | None:
+        """Return what the last forward pass adds to the loss; None for nothing."""
+        return None
 
     def harmonic_amplitudes(self) -> Tensor | None:
         """Return the amplitudes of the tokens' harmonics; None where tokens have none."""
@@ -119,11 +137,15 @@ class WaveLanguageModel(LanguageModel):
             raise ValueError(f"d_model={backbone.d_model} is not 3 x harmonics; take a multiple of 3")
         harmonics = backbone.d_model // 3
         sizes = _codec_sizes(config.codec)
+        ordered = config.codec.ordered
+        self.sparsification = HarmonicSparsificationLoss(1 - config.sparsity.k_ratio)
+        self.sparsity_weight = config.sparsity.weight
         self.transformer = WaveTransformer(
-            TokenEncoder(config.vocab_size, harmonics, **sizes, mixer=_codec_mixer(config.codec)),
+            TokenEncoder(config.vocab_size, harmonics, **sizes, mixer=_codec_mixer(config.codec), ordered=ordered),
             TokenDecoder(config.vocab_size, harmonics, **sizes, mixer=_codec_mixer(config.codec)),
             num_harmonics=harmonics,
             backbone=backbone,
+            reduction=_reduction(config, harmonics),
         )
 
     def forward(
@@ -137,6 +159,29 @@ class WaveLanguageModel(LanguageModel):
         """Return scores; see `LanguageModel.forward`."""
         given = {"input_ids": input_ids}
         return self.transformer(given, attention_mask=attention_mask, state=state, on_layer=on_layer)
+
+    @property
+    def reduction(self) -> HarmonicReduction | None:
+        """What lets the blocks compute on part of the harmonics."""
+        return self.transformer.reduction
+
+    def aux_loss(self) -> Tensor | None:
+        """Return what the last forward pass adds to the loss, once: the selector's share; None for nothing."""
+        if self.reduction is None or self.reduction.selection is None:
+            return None
+        stats, self.reduction.selection = self.reduction.selection, None
+        return self.sparsity_weight * self.sparsification(stats)["total"]
+
+    def set_freq_limit(self, freq_limit: float) -> None:
+        """Let frequencies below a share of the band through; see `HarmonicReduction.set_freq_limit`."""
+        if self.reduction is None:
+            raise ValueError("the model has freq_limit='none'; set it to 'mask' or 'slice'")
+        self.reduction.set_freq_limit(freq_limit)
+
+    def after_loading(self) -> None:
+        """Take note of the limit that was loaded."""
+        if self.reduction is not None:
+            self.reduction.after_loading()
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -203,11 +248,11 @@ class WaveGPTLanguageModel(LanguageModel):
     def finalize_annealing(self) -> bool:
         """Give the embedding table free once its share is 0; return whether it was."""
         embedding, share = self.gpt.embedding, self.standard_embed_ratio
-        done = isinstance(embedding, WavePacketEmbedding) and share is not None and not share.any()
-        if done:
-            embedding.finalize_annealing()
-            self.standard_embed_ratio = None
-        return done
+        if not isinstance(embedding, WavePacketEmbedding) or share is None or share.any():
+            return False
+        embedding.finalize_annealing()
+        self.standard_embed_ratio = None
+        return True
 
     def harmonic_amplitudes(self) -> Tensor | None:
         """Return the amplitudes of the packets' harmonics."""
@@ -217,6 +262,22 @@ class WaveGPTLanguageModel(LanguageModel):
         """Return the packets of the tokens, each where it stands; None without packets."""
         embedding = self.gpt.embedding
         return embedding.waves(input_ids) if isinstance(embedding, WavePacketEmbedding) else None
+
+
+def _reduction(config: ModelConfig, harmonics: int) -> HarmonicReduction | None:
+    sparse, limit, ordered = config.sparsity, config.freq_limit, config.codec.ordered
+    if (limit == "slice") != ordered:
+        raise ValueError(
+            f"freq_limit={limit!r} with codec.ordered={ordered}: slices, and they alone, need harmonics in order"
+        )
+    if sparse.k_ratio == 1 and limit == "none":
+        return None
+    selector = None
+    if sparse.k_ratio != 1:
+        selector = AdaptiveHarmonicSelector(
+            harmonics, 3 * harmonics, sparse.k_ratio, sparse.temperature, sparse.min_k, sparse.dynamic_k
+        )
+    return HarmonicReduction(harmonics, selector=selector, gather=sparse.gather, limit=limit)
 
 
 def _codec_mixer(codec: CodecConfig) -> Mixer | None:

@@ -95,6 +95,7 @@ class TokenEncoder(nn.Module):
         dropout: probability.
         rotary: turn the context layer's queries and keys by their position.
         mixer: takes the place of the context layer's attention.
+        ordered: frequencies rise from one harmonic to the next at every position: 1 - exp(-sum of softplus(.)), over 2.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class TokenEncoder(nn.Module):
         dropout: float = 0.1,
         rotary: bool = False,
         mixer: Mixer | None = None,
+        ordered: bool = False,
     ) -> None:
         super().__init__()
         hidden = int(d_model * hidden_mult)
@@ -120,7 +122,9 @@ class TokenEncoder(nn.Module):
         parts = [3 * num_harmonics] if shared_projector else [num_harmonics] * 3
         self.to_wave = nn.ModuleList(nn.Linear(hidden, width, bias=False) for width in parts)
         rising = torch.arange(num_harmonics) / max(num_harmonics - 1, 1)
-        self.base_frequency = nn.Parameter(torch.logit(SLOWEST * (FASTEST / SLOWEST) ** rising / NYQUIST))
+        start = SLOWEST * (FASTEST / SLOWEST) ** rising / NYQUIST
+        self.ordered = ordered
+        self.base_frequency = nn.Parameter(_steps_to(start) if ordered else torch.logit(start))
         self.base_amplitude = nn.Parameter(torch.full((num_harmonics,), math.log(math.expm1(SMALL))))
         self.base_phase = nn.Parameter(torch.zeros(num_harmonics))
         initialise(self, 1)
@@ -152,11 +156,14 @@ class TokenEncoder(nn.Module):
         features, new = self.stack(self.embedding(ids), causal, attention_mask, state)
         f, a, p = torch.cat([project(features) for project in self.to_wave], dim=-1).chunk(3, dim=-1)
         wave = Wave(
-            frequencies=NYQUIST * torch.sigmoid(GAIN * f + self.base_frequency),
+            frequencies=NYQUIST * self._shares(GAIN * f + self.base_frequency),
             amplitudes=F.softplus(GAIN * a + self.base_amplitude),
             phases=p + self.base_phase,
         )
         return wave if new is None else (wave, new)
+
+    def _shares(self, f: Float[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
+        return -torch.expm1(-F.softplus(f).cumsum(-1)) if self.ordered else torch.sigmoid(f)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -220,6 +227,12 @@ class TokenDecoder(nn.Module):
     ) -> State:
         """Return the context layer's state before the first position."""
         return _stack_state(self.stack, batch_size, device, dtype)
+
+
+def _steps_to(shares: Float[Tensor, " H"]) -> Float[Tensor, " H"]:
+    """What softplus must be given so that 1 - exp(-cumulative sum) is the given rising shares."""
+    whole = -torch.log1p(-shares)
+    return torch.log(torch.expm1(torch.cat([whole[:1], whole.diff()])))
 
 
 def _stack_state(stack: ContextStack, batch_size: int, device: torch.device | None, dtype: torch.dtype | None) -> State:

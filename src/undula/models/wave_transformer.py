@@ -1,6 +1,8 @@
 """The Wave Transformer: encode to waves, transform their representation, decode."""
 
 import inspect
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from undula.mixers.base import State
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import BackboneConfig
 from undula.models.init import initialise
+from undula.models.reduction import HarmonicReduction
 from undula.nn.norms import RMSNorm
 from undula.optional import late_import
 from undula.shapes import PaddingMask
@@ -36,6 +39,7 @@ class WaveTransformer(nn.Module):
         rotary: turn queries and keys by their position; every language model needs it, since the blocks have no other
             sense of order.
         backbone: replaces the blocks that the arguments above describe.
+        reduction: lets the blocks compute on part of the harmonics; it decides how wide they are.
 
     Raises:
         ValueError: when heads do not divide 3 H.
@@ -57,6 +61,7 @@ class WaveTransformer(nn.Module):
         *,
         rotary: bool = False,
         backbone: BackboneConfig | None = None,
+        reduction: HarmonicReduction | None = None,
     ) -> None:
         super().__init__()
         self.num_harmonics, self.input_dim = num_harmonics, 3 * num_harmonics
@@ -80,7 +85,8 @@ class WaveTransformer(nn.Module):
                 f"backbone.d_model={config.d_model} is not 3 x num_harmonics={self.input_dim}; make them agree"
             )
         self.wave_encoder = wave_encoder
-        self.backbone = Backbone(config)
+        self.reduction = reduction
+        self.backbone = Backbone(config if reduction is None else replace(config, d_model=reduction.width))
         self.wave_decoder = wave_decoder
         # The codecs are the caller's, perhaps trained already: what makes them gives them their start values.
         initialise(self.backbone, config.num_layers)
@@ -154,7 +160,8 @@ class WaveTransformer(nn.Module):
         """
         x = wave.to_representation() if isinstance(wave, Wave) else wave
         inner, last = (None, None) if state is None else (state[:-1], state[-1])
-        x = self.backbone(x, causal, attention_mask, state=inner, on_layer=on_layer)
+        blocks = self.backbone if self.reduction is None else partial(self.reduction, self.backbone)
+        x = blocks(x, causal, attention_mask, state=inner, on_layer=on_layer)
         new: tuple[State, ...] = ()
         if inner is not None:
             x, new = x

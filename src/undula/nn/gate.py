@@ -1,5 +1,8 @@
 """What gated convolutions start with: a short convolution, a gate, and the product that is filtered."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -20,17 +23,21 @@ class GatedProduct(nn.Module):
     Args:
         d_model: width.
         taps: positions that the short convolution sees.
+        d_inner: width of q, k and v; d_model by default.
     """
 
-    def __init__(self, d_model: int, taps: int) -> None:
+    residual_axes: ClassVar[Mapping[str, int]] = {"short.weight": 0, "short.bias": 0, "in_proj.weight": 1}
+
+    def __init__(self, d_model: int, taps: int, d_inner: int | None = None) -> None:
         super().__init__()
+        inner = d_model if d_inner is None else d_inner
         self.short = CausalConv(d_model, taps)
-        self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.q_norm, self.k_norm = RMSNorm(d_model), RMSNorm(d_model)
+        self.in_proj = nn.Linear(d_model, 3 * inner, bias=False)
+        self.q_norm, self.k_norm = RMSNorm(inner), RMSNorm(inner)
 
     def forward(
         self, x: Sequence, real: Bool[Tensor, "B T"] | None, past: Float[Tensor, "B D L"] | None
-    ) -> tuple[Sequence, Float[Tensor, "B D T"], Float[Tensor, "B D L"] | None]:
+    ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C T"], Float[Tensor, "B D L"] | None]:
         """Return the gate, the product (channels first; silent at padding) and the inputs to keep for the next piece.
 
         Args:

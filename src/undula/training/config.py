@@ -9,9 +9,25 @@ from undula.models.config import ModelConfig
 from undula.names import unknown_name
 from undula.optim.config import OptimConfig
 
+CurriculumMode = Literal["linear", "exponential", "cosine"]
 PrecisionName = Literal["auto", "float32", "bfloat16"]
 DeviceName = Literal["auto", "cpu"]
 TrackerName = Literal["trackio", "tensorboard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurriculumConfig:
+    """From low frequencies to all of them, for models with a `freq_limit`; see `FrequencyCurriculumScheduler`."""
+
+    steps: int = 0
+    """Steps until all frequencies are heard; 0: no curriculum."""
+    start: float = 0.1
+    """Share of the frequencies at the start."""
+    warmup_steps: int = 0
+    mode: CurriculumMode = "cosine"
+    adaptive: bool = False
+    """Wait when the held-out loss does not improve."""
+    patience: int = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +40,7 @@ class TrainConfig:
         data: what it is trained and scored on.
         optim: how.
         loss: what is made small.
+        curriculum: which frequencies it hears, and when.
         annealing_steps: steps over which the share of the embedding table beside wave packets falls from 1 to 0; 0 for
             models without one.
         steps: updates of the parameters.
@@ -50,6 +67,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     annealing_steps: int = 0
     steps: int = 2000
     batch_size: int = 12
@@ -87,11 +105,21 @@ class TrainConfig:
             if tracker not in get_args(TrackerName):
                 raise unknown_name("tracker", str(tracker), get_args(TrackerName))
         self._check_annealing()
+        self._check_curriculum()
         longest = self.model.context_length
         if longest is not None and longest < self.data.block_size:
             raise ValueError(
                 f"data.block_size={self.data.block_size} is longer than model.context_length={longest}; "
                 "lower the one or raise the other"
+            )
+
+    def _check_curriculum(self) -> None:
+        limited = self.model.family == "wave" and self.model.freq_limit != "none"
+        if limited != (self.curriculum.steps > 0):
+            raise ValueError(
+                f"curriculum.steps={self.curriculum.steps}, and the model "
+                + ("has a freq_limit; give the steps" if limited else "has no freq_limit")
+                + " (model.freq_limit, of the family wave)"
             )
 
     def _check_annealing(self) -> None:

@@ -40,6 +40,11 @@ class Objective:
 
     def __call__(self, outputs: Any, labels: Tensor) -> Tensor:
         """Return the loss, and remember its parts."""
+        added = None if self.language_model is None else self.language_model.aux_loss()
+        loss = self._on_scores(outputs, labels)
+        return loss if added is None else loss + added
+
+    def _on_scores(self, outputs: Any, labels: Tensor) -> Tensor:
         if self.coherence is None:
             return mean_nats(outputs.logits, labels)
         amplitudes = None if self.language_model is None else self.language_model.harmonic_amplitudes()

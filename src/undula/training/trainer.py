@@ -27,6 +27,7 @@ from undula.optional import late_import
 from undula.training.annealing import Annealing
 from undula.training.callbacks import Recorder, Timetable
 from undula.training.config import TrainConfig
+from undula.training.curriculum import Curriculum
 from undula.training.manifest import prune, publish
 from undula.training.objective import Objective
 from undula.training.quiet import no_progress_bars
@@ -81,13 +82,14 @@ class RunTrainer(Trainer):
             listener=listener,
         )
         annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
+        curriculum = [Curriculum(config.curriculum)] if config.curriculum.steps else []
         super().__init__(
             model=model,
             args=args,
             data_collator=_stacked,
             train_dataset=prepared.train_windows(seed=config.seed, length=config.steps * per_step),
             processing_class=prepared.tokenizer,
-            callbacks=[*annealing, Timetable(config), self.recorder],
+            callbacks=[*annealing, *curriculum, Timetable(config), self.recorder],
         )
         self.remove_callback(PrinterCallback)
         for callback in self.callback_handler.callbacks:

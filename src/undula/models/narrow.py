@@ -1,0 +1,77 @@
+"""Blocks on some of the residual stream's channels: the same parameters, sliced where they touch the stream.
+
+A channel that is left out costs nothing: matrices shrink along the axis that reads or writes it, what is inside a mixer
+or a feed-forward stays as wide as it was.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from undula.mixers.base import Mixer
+from undula.models.backbone import Backbone
+from undula.nn.feed_forward import SwiGLU
+from undula.nn.norms import RMSNorm
+
+FEED_FORWARD: Mapping[str, int] = {"w1.weight": 1, "w3.weight": 1, "w2.weight": 0}
+"""The parameters of a feed-forward that touch the stream, and which axis does."""
+
+
+def channels_of(harmonics: Int[Tensor, " K"], num_harmonics: int) -> Int[Tensor, " K3"]:
+    """Return the channels of some harmonics in a representation of all H: frequencies, then amplitudes, then phases."""
+    return torch.cat([harmonics, harmonics + num_harmonics, harmonics + 2 * num_harmonics])
+
+
+def narrowed_parameters(backbone: Backbone, channels: Int[Tensor, " K3"]) -> dict[str, Tensor]:
+    """Return the backbone's parameters by name, those that touch the stream with the given channels alone.
+
+    Gradients flow back into the parameters themselves.
+
+    Raises:
+        ValueError: for a mixer that does not say which of its parameters touch the stream.
+    """
+    axes = residual_axes(backbone)
+    return {
+        name: p.index_select(axes[name], channels) if name in axes else p for name, p in backbone.named_parameters()
+    }
+
+
+def residual_axes(backbone: Backbone) -> dict[str, int]:
+    """Return which axis of which parameter touches the residual stream.
+
+    Raises:
+        ValueError: for a mixer that does not say.
+    """
+    axes = {"norm_f.weight": 0}
+    for index, layer in enumerate(backbone.layers):
+        for name, part in layer.named_children():
+            axes.update({f"layers.{index}.{name}.{key}": axis for key, axis in _axes_of(part).items()})
+    return axes
+
+
+def narrowed(backbone: Backbone, channels: Int[Tensor, " K3"]) -> Callable[..., Any]:
+    """Return the backbone as a function of the given channels (B, T, K3), with the parameters that touch them."""
+    parameters = narrowed_parameters(backbone, channels)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return functional_call(backbone, parameters, args, kwargs)
+
+    return run
+
+
+def _axes_of(part: nn.Module) -> Mapping[str, int]:
+    if isinstance(part, RMSNorm):
+        return {"weight": 0}
+    if isinstance(part, SwiGLU):
+        return FEED_FORWARD
+    if not isinstance(part, Mixer):
+        return {}
+    if not part.residual_axes:
+        raise ValueError(
+            f"{type(part).__name__} does not say which of its parameters touch the stream, so it cannot be narrowed"
+        )
+    return part.residual_axes

@@ -1,0 +1,121 @@
+"""Which harmonics the blocks of a Wave Transformer compute on: all, the chosen ones, or those below a limit."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from undula.models.backbone import Backbone, LayerHook, States
+from undula.models.narrow import channels_of, narrowed
+from undula.names import unknown_name
+from undula.nn.frequency_mask import FrequencyMask
+from undula.nn.harmonic_gather import HarmonicGather
+from undula.nn.harmonic_selector import AdaptiveHarmonicSelector, Stats
+from undula.shapes import PaddingMask, Sequence
+
+Limit = Literal["none", "mask", "slice"]
+
+SLICES = 8
+"""A curriculum by slices grows in so many steps: each is a new shape for the kernels, and for torch.compile."""
+
+
+class HarmonicReduction(nn.Module):
+    """Runs blocks on part of the harmonics of a representation (B, T, 3 H) and returns all of them.
+
+    Args:
+        num_harmonics: harmonics H.
+        selector: chooses harmonics at each position; the others become 0, or with `gather` are left out.
+        gather: blocks are 3 k wide and see the k kept harmonics alone.
+        limit: what a curriculum's limit does. "mask": amplitudes fade above it, by frequency. "slice": blocks compute
+            on the first harmonics alone, which must rise in frequency; less work while the limit is low. "none".
+
+    Raises:
+        ValueError: when `gather` has no selector with a fixed k, or goes with "slice"; for an unknown limit.
+
+    Attributes: selection, what the selector chose in the last forward pass (None before); freq_limit, a buffer.
+    """
+
+    freq_limit: Tensor | None
+
+    def __init__(
+        self,
+        num_harmonics: int,
+        *,
+        selector: AdaptiveHarmonicSelector | None = None,
+        gather: bool = False,
+        limit: str = "none",
+    ) -> None:
+        super().__init__()
+        if limit not in get_args(Limit):
+            raise unknown_name("limit", limit, get_args(Limit))
+        if gather and (selector is None or selector.share is not None or limit == "slice"):
+            raise ValueError("gather=True needs a selector with a fixed k and no slices: the blocks have one width")
+        self.num_harmonics, self.limit = num_harmonics, limit
+        self.selector = selector
+        self.gather = HarmonicGather(num_harmonics, selector.base_k) if gather and selector is not None else None
+        self.mask = FrequencyMask(num_harmonics) if limit == "mask" else None
+        self.register_buffer("freq_limit", None if limit == "none" else torch.ones(()))
+        self.present = num_harmonics
+        self.selection: Stats | None = None
+
+    @property
+    def width(self) -> int:
+        """Width of the blocks."""
+        return 3 * (self.num_harmonics if self.gather is None else self.gather.kept)
+
+    def set_freq_limit(self, freq_limit: float) -> None:
+        """Let frequencies below a share of the band through; the limit is saved with the model.
+
+        Raises:
+            ValueError: for a limit outside (0, 1], or without a curriculum.
+        """
+        if self.freq_limit is None:
+            raise ValueError("the model has limit='none'; give it 'mask' or 'slice' to limit its frequencies")
+        if not 0 < freq_limit <= 1:
+            raise ValueError(f"freq_limit={freq_limit}; wanted a share above 0 and up to 1")
+        self.freq_limit.fill_(freq_limit)
+        self.after_loading()
+
+    def after_loading(self) -> None:
+        """Take note of the limit that the buffer holds."""
+        if self.freq_limit is not None and self.limit == "slice":
+            slices = math.ceil(SLICES * self.freq_limit.item() - 1e-6)
+            self.present = math.ceil(self.num_harmonics * slices / SLICES)
+
+    def forward(
+        self,
+        backbone: Backbone,
+        x: Sequence,
+        causal: bool = True,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: States | None = None,
+        on_layer: LayerHook | None = None,
+    ) -> Sequence | tuple[Sequence, States]:
+        """Return what the backbone makes of part of x, as a representation of all harmonics; else as the backbone."""
+        run = partial(_called, causal=causal, attention_mask=attention_mask, state=state, on_layer=on_layer)
+        if self.mask is not None and self.freq_limit is not None:
+            x = self.mask(x, self.freq_limit)
+        if self.gather is not None and self.selector is not None:
+            self.selection = self.selector.select(x)
+            narrow, index = self.gather(x, self.selection)
+            return run(backbone, narrow, lambda y: self._put_back(y, index))
+        if self.selector is not None:
+            x, self.selection = self.selector(x)
+        if self.present == self.num_harmonics:
+            return run(backbone, x, lambda y: y)
+        channels = channels_of(torch.arange(self.present, device=x.device), self.num_harmonics)
+        low, silent = x.index_select(-1, channels), torch.zeros_like(x)
+        return run(narrowed(backbone, channels), low, lambda y: silent.index_copy(-1, channels, y.to(x.dtype)))
+
+    def _put_back(self, y: Tensor, index: Tensor) -> Tensor:
+        return y if self.gather is None else self.gather.scatter(y, index)
+
+
+def _called(blocks: Callable[..., Any], x: Tensor, widen: Callable[[Tensor], Tensor], **given: Any) -> Any:
+    """What blocks return, the sequence made wide again: alone, or the first of (sequence, state)."""
+    result = blocks(x, **given)
+    return (widen(result[0]), *result[1:]) if isinstance(result, tuple) else widen(result)

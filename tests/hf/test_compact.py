@@ -1,0 +1,76 @@
+"""A compacted model is the old one without the channels of what was dropped: smaller, trainable, loadable."""
+
+import pytest
+import torch
+
+from tests.hf.tiny import tiny
+from undula.hf.compact import compact
+from undula.hf.modeling import UndulaForCausalLM
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, SparsityConfig
+
+H, V = 8, 41
+
+
+def sparse(mixers=("attention", "fft_conv"), block="parallel", ratio=0.5, **more):
+    backbone = BackboneConfig(d_model=3 * H, num_layers=len(mixers), num_heads=4, d_ff=32, mixers=mixers, block=block)
+    codec = CodecConfig(d_model=16, num_heads=2, ordered=more.pop("ordered", False))
+    sparsity = SparsityConfig(k_ratio=ratio, min_k=1, **more)
+    limit = "slice" if codec.ordered else "none"
+    return tiny(
+        ModelConfig(family="wave", vocab_size=V, backbone=backbone, codec=codec, sparsity=sparsity, freq_limit=limit)
+    ).eval()
+
+
+def ids():
+    return torch.randint(V, (2, 9), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("block", ["parallel", "pre_norm"])
+def test_with_all_harmonics_kept_nothing_changes(block):
+    model = sparse(block=block, mixers=("attention", "fft_conv", "short_conv"))
+    with torch.no_grad():
+        model.model.reduction.selector.score[-1].weight.zero_()
+    model.model.reduction.selector.base_k = H
+    torch.testing.assert_close(compact(model, H)(ids()).logits, model(ids()).logits)
+
+
+def test_the_harmonics_that_were_kept_most_are_left_where_they_belong():
+    model = sparse()
+    use = torch.tensor([0.1, 0.9, 0.2, 0.8, 0.7, 0.1, 0.6, 0.3])
+    model.model.reduction.selector.ema_use.copy_(use)
+    small, kept = compact(model), [1, 3, 4, 6]
+    old, new = model.model.transformer, small.model.transformer
+    assert torch.equal(new.wave_encoder.base_phase, old.wave_encoder.base_phase[kept])
+    assert torch.equal(new.wave_encoder.to_wave[1].weight, old.wave_encoder.to_wave[1].weight[kept])
+    channels = [c * H + k for c in range(3) for k in kept]
+    assert torch.equal(new.layers[1].attn.gate.in_proj.weight, old.layers[1].attn.gate.in_proj.weight[:, channels])
+    assert torch.equal(new.layers[0].ffn.w2.weight, old.layers[0].ffn.w2.weight[channels])
+    assert torch.equal(new.wave_decoder.from_wave.weight, old.wave_decoder.from_wave.weight[:, channels])
+    blocks = [sum(p.numel() for p in m.layers.parameters()) for m in (new, old)]
+    assert 0.45 < blocks[0] / blocks[1] < 0.6
+    assert (compact(model, 2).config.hidden_size, small.config.hidden_size, model.config.hidden_size) == (6, 12, 24)
+
+
+def test_a_compacted_model_can_be_trained_saved_and_loaded(tmp_path):
+    small = compact(sparse())
+    small.save_pretrained(tmp_path)
+    loaded = UndulaForCausalLM.from_pretrained(tmp_path, dtype=torch.float64)
+    torch.testing.assert_close(loaded(ids()).logits, small(ids()).logits)
+    loaded.train()(ids(), labels=ids()).loss.backward()
+    assert all(p.grad is not None and p.grad.any() for p in loaded.parameters())
+
+
+@pytest.mark.parametrize(
+    ("make", "keep", "message"),
+    [
+        (lambda: tiny("wave"), None, "trained with a selector"),
+        (lambda: tiny("attention"), None, "trained with a selector"),
+        (lambda: sparse(("fft_conv",), gather=True), None, "sparsity.gather"),
+        (lambda: sparse(ordered=True), None, "codec.ordered"),
+        (sparse, 9, "keep=9 of 8 harmonics"),
+        (lambda: sparse(("interference",)), None, "InterferenceAttention does not say"),
+    ],
+)
+def test_what_cannot_be_compacted_is_refused(make, keep, message):
+    with pytest.raises(ValueError, match=message):
+        compact(make(), keep)

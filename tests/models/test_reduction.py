@@ -1,0 +1,136 @@
+"""Blocks on part of the harmonics: by zeros, gathered, behind a mask, in slices; and narrowed backbones."""
+
+import pytest
+import torch
+
+from tests.contract.cases import moved
+from undula.models.backbone import Backbone
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, SparsityConfig
+from undula.models.language_model import build_language_model
+from undula.models.narrow import channels_of, narrowed, narrowed_parameters
+from undula.models.reduction import HarmonicReduction
+from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
+
+H, V = 8, 11
+
+
+def backbone(width=3 * H, mixers=("attention",), block="parallel", **options):
+    return BackboneConfig(
+        d_model=width, num_layers=2, num_heads=2, mixers=mixers, block=block, d_ff=16, mixer_options=options
+    )
+
+
+def language_model(**more):
+    torch.manual_seed(0)
+    codec = more.pop("codec", CodecConfig(d_model=8, num_heads=0))
+    config = ModelConfig(family="wave", vocab_size=V, backbone=backbone(), codec=codec, **more)
+    return moved(build_language_model(config)).double().eval()
+
+
+def ids(steps=7):
+    return torch.randint(V, (2, steps), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("mixer", ["attention", "fft_conv", "short_conv"])
+@pytest.mark.parametrize("block", ["parallel", "pre_norm", "deepnorm"])
+def test_a_narrowed_backbone_is_a_narrow_one_with_the_sliced_parameters(mixer, block):
+    wide = moved(Backbone(backbone(mixers=(mixer,), block=block))).double().eval()
+    narrow = Backbone(backbone(15, (mixer,), block, **{mixer: {"d_inner": 3 * H}})).double().eval()
+    channels = channels_of(torch.tensor([0, 2, 3, 5, 6]), H)
+    assert channels.tolist() == [0, 2, 3, 5, 6, 8, 10, 11, 13, 14, 16, 18, 19, 21, 22]
+    narrow.load_state_dict(narrowed_parameters(wide, channels))
+    x = torch.randn(2, 6, 15, dtype=torch.float64)
+    torch.testing.assert_close(narrowed(wide, channels)(x), narrow(x))
+    narrowed(wide, channels)(x).square().sum().backward()
+    assert [name for name, p in wide.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_a_mixer_that_does_not_tell_cannot_be_narrowed():
+    built = Backbone(backbone(mixers=("interference",)))
+    with pytest.raises(ValueError, match="InterferenceAttention does not say which of its parameters"):
+        narrowed(built, torch.arange(6))
+
+
+def test_gathered_blocks_are_as_narrow_as_what_is_kept():
+    model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2, gather=True))
+    assert model.transformer.layers[0].norm.weight.shape == (12,)
+    seen = []
+    model.transformer.wave_decoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model(ids())
+    kept = model.reduction.selection["selection_mask"].repeat(1, 1, 3).bool()
+    assert seen[0].shape == (2, 7, 24)
+    assert not seen[0][~kept].any()
+    assert seen[0][kept].all()
+
+
+def test_the_selector_teaches_itself_through_the_loss_of_the_model():
+    model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2, dynamic_k=True, weight=0.5)).train()
+    model(ids())
+    stats = model.reduction.selection
+    added = model.aux_loss()
+    assert added.item() == pytest.approx(0.5 * model.sparsification(stats)["total"].item())
+    assert model.aux_loss() is None
+    added.backward()
+    assert model.reduction.selector.share[0].weight.grad.any()
+    assert language_model().aux_loss() is None
+
+
+def test_slices_leave_high_harmonics_out_of_everything():
+    model = language_model(freq_limit="slice", codec=CodecConfig(d_model=8, num_heads=0, ordered=True))
+    whole = model(ids())
+    model.set_freq_limit(0.5)
+    assert model.reduction.present == 4
+    low = model(ids())
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith(("norm.weight", "norm_f.weight")):
+                p.view(3, H)[:, 4:] = 7.0
+            if name.endswith("from_wave.weight"):
+                p.view(-1, 3, H)[..., 4:] = 7.0
+    assert torch.equal(model(ids()), low)
+    assert (whole - low).abs().max() > 1e-3
+    model.set_freq_limit(0.51)
+    assert model.reduction.present == 5
+
+
+def test_ordered_frequencies_rise_at_every_position():
+    model = language_model(freq_limit="slice", codec=CodecConfig(d_model=8, num_heads=0, ordered=True))
+    found = model.waves(ids()).frequencies
+    assert (found.diff(dim=-1) > 0).all()
+    assert found.max() <= 0.5
+    torch.manual_seed(0)
+    fresh = [
+        build_language_model(
+            ModelConfig(family="wave", backbone=backbone(), codec=CodecConfig(ordered=o), freq_limit=limit)
+        ).transformer.wave_encoder
+        for o, limit in ((True, "slice"), (False, "none"))
+    ]
+    starts = [encoder._shares(encoder.base_frequency[None, None]) for encoder in fresh]
+    torch.testing.assert_close(*starts)
+
+
+def test_a_mask_fades_what_is_above_the_limit():
+    model = language_model(freq_limit="mask")
+    whole = model(ids())
+    model.set_freq_limit(0.1)
+    assert (model(ids()) - whole).abs().max() > 1e-3
+    model.set_freq_limit(1.0)
+    assert torch.equal(model(ids()), whole)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: HarmonicReduction(4, gather=True), "gather=True needs a selector with a fixed k"),
+        (lambda: HarmonicReduction(4, selector=AdaptiveHarmonicSelector(4, 12), gather=True), "fixed k"),
+        (lambda: HarmonicReduction(4, limit="slices"), "did you mean 'slice'"),
+        (lambda: HarmonicReduction(4).set_freq_limit(0.5), "limit='none'"),
+        (lambda: HarmonicReduction(4, limit="mask").set_freq_limit(0.0), "freq_limit=0.0"),
+        (lambda: language_model().set_freq_limit(0.5), "freq_limit='none'"),
+        (lambda: build_language_model(ModelConfig()).set_freq_limit(0.5), "only the family 'wave'"),
+        (lambda: language_model(freq_limit="slice"), "freq_limit='slice' with codec.ordered=False"),
+    ],
+)
+def test_what_cannot_be_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,163 @@
+"""The selector: one rule for training and use, each position for itself, gradients that reach all of it."""
+
+import pytest
+import torch
+
+from undula.losses.sparsification import HarmonicSparsificationLoss
+from undula.nn.harmonic_gather import HarmonicGather
+from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
+
+H = 12
+
+
+def selector(moved=True, dtype=torch.float64, **options):
+    torch.manual_seed(0)
+    built = AdaptiveHarmonicSelector(H, 3 * H, **{"min_k": 3, **options}).to(dtype)
+    if moved:
+        for p in built.parameters():
+            torch.nn.init.normal_(p, std=0.4)
+    return built
+
+
+def waves(steps=6, seed=1):
+    return torch.randn(2, steps, 3 * H, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_as_many_are_kept_in_training_as_in_use(dynamic):
+    built, x = selector(use_dynamic_k=dynamic), waves()
+    kept = [built.train(mode).select(x)["selection_mask"].sum(-1) for mode in (True, False)]
+    assert torch.equal(*kept)
+    assert (kept[0].unique().numel() > 1) is dynamic
+
+
+def test_no_position_depends_on_later_ones_or_on_other_rows():
+    built, x = selector(use_dynamic_k=True).train(), waves()
+    other = x.clone()
+    other[0, 3:], other[1] = waves(seed=5)[0, 3:], waves(seed=6)[1]
+    torch.manual_seed(3)
+    first, _ = built(x)
+    torch.manual_seed(3)
+    second, _ = built(other)
+    assert torch.equal(first[0, :3], second[0, :3])
+    assert not torch.equal(first[0, 3:], second[0, 3:])
+
+
+def test_every_parameter_learns_where_k_is_dynamic():
+    built = selector(moved=False, use_dynamic_k=True).train()
+    out, stats = built(waves())
+    (out.square().sum() + stats["expected_k"].sum()).backward()
+    assert [name for name, p in built.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_gradients_are_those_of_a_choice_of_k():
+    """Of a softmax, which sums to 1, they would be about k times too small."""
+    built, x = selector(moved=False, use_dynamic_k=False, k_ratio=0.5).eval(), waves().requires_grad_()
+    stats = built.select(x)
+    torch.testing.assert_close(stats["soft_mask"].sum(-1), torch.full((2, 6), 6.0, dtype=torch.float64))
+
+
+def test_the_temperature_decides_how_random_the_choice_is():
+    x, agree = waves(steps=200), []
+    for temperature in (1e-3, 100.0):
+        built = selector(use_dynamic_k=False, temperature=temperature)
+        chosen = [built.train(mode).select(x)["selection_mask"] for mode in (True, False)]
+        agree.append((chosen[0] * chosen[1]).sum() / chosen[1].sum())
+    assert agree[0] > 0.99
+    assert agree[1] < 0.6
+
+
+def test_amplitudes_count_by_their_size():
+    built = selector(moved=False, use_dynamic_k=False, k_ratio=0.25).eval()
+    x = torch.zeros(1, 1, 3 * H, dtype=torch.float64)
+    x[..., H + 4], x[..., H + 7], x[..., H + 9] = -8.0, 9.0, 7.0
+    for p in built.score.parameters():
+        torch.nn.init.zeros_(p)
+    assert built.select(x)["selection_mask"].nonzero()[:, -1].tolist() == [4, 7, 9]
+    assert torch.isfinite(built(torch.zeros_like(x))[0]).all()
+
+
+def test_a_dynamic_k_starts_at_the_ratio_and_averages_follow():
+    built = selector(moved=False, k_ratio=0.5, use_dynamic_k=True).train()
+    for _ in range(3):
+        _, stats = built(waves())
+    assert float(stats["ema_k"]) == pytest.approx(6, abs=0.5)
+    assert built.ema_use.sum().item() == pytest.approx(built.ema_k.item())
+    before = built.ema_k.clone()
+    built.eval()(10 * waves())
+    assert torch.equal(before, built.ema_k)
+
+
+def test_silent_statistics_can_be_left_out_and_all_kept():
+    out, stats = selector(k_ratio=1.0, use_dynamic_k=False)(waves(), return_stats=False)
+    assert stats is None
+    assert torch.equal(out, waves())
+    assert selector(min_k=99).base_k == H
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((4, 13), "d_model=13 is not 3 x num_harmonics=12"),
+        ((4, 12, 0.0), "k_ratio=0.0"),
+        ((4, 12, 1.5), "k_ratio=1.5"),
+        ((4, 12, 0.5, 0.0), "temperature=0.0"),
+        ((4, 12, 0.5, 1.0, 0), "min_k=0"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        AdaptiveHarmonicSelector(*arguments)
+    with pytest.raises(ValueError, match="30 wide, wanted 3 x num_harmonics=36"):
+        selector().select(torch.zeros(1, 2, 30, dtype=torch.float64))
+
+
+def test_the_loss_is_bounded_and_blind_to_padding():
+    loss, built = HarmonicSparsificationLoss(0.5, 0.1, 0.05), selector(use_dynamic_k=True).train()
+    stats = built.select(waves())
+    found = loss(stats)
+    assert 0 <= found["total"] <= 1 + 0.1 + 0.05
+    parts = found["sparsity"] + 0.1 * found["smoothness"] + 0.05 * found["temporal"]
+    assert found["total"].item() == pytest.approx(parts.item())
+    kept = stats["expected_k"].mean() / H
+    assert found["sparsity"].item() == pytest.approx((kept.item() - 0.5) ** 2)
+    soft = stats["soft_mask"]
+    assert found["smoothness"].item() == pytest.approx(soft.diff(dim=-1).square().mean().item())
+    assert found["temporal"].item() == pytest.approx(soft.diff(dim=1).square().mean().item())
+    real = torch.ones(2, 6)
+    real[:, 4:] = 0
+    cut = {name: value[:, :4] for name, value in stats.items() if name in ("soft_mask", "expected_k")}
+    for name, value in loss(cut).items():
+        torch.testing.assert_close(loss(stats, real)[name], value)
+    nothing = loss(stats, torch.zeros(2, 6))
+    assert torch.isfinite(nothing["total"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((1.5,), "target_sparsity=1.5"), ((0.5, -1.0), "smoothness_weight"), ((0.5, 0.1, -1.0), "temporal_weight")],
+)
+def test_a_loss_out_of_range_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        HarmonicSparsificationLoss(*arguments)
+
+
+def test_gathered_harmonics_come_back_to_their_places():
+    built, x = selector(use_dynamic_k=False, k_ratio=0.5).eval(), waves()
+    gather, stats = HarmonicGather(H, 6).double(), built.select(x)
+    narrow, index = gather(x, stats)
+    assert narrow.shape == (2, 6, 18)
+    torch.testing.assert_close(gather.scatter(narrow, index), built(x)[0])
+    torch.nn.init.normal_(gather.tags)
+    tagged, _ = gather(x, stats)
+    torch.testing.assert_close(tagged - narrow, stats["selection_mask"] @ gather.tags)
+    with pytest.raises(ValueError, match="kept=13 of num_harmonics=12"):
+        HarmonicGather(H, 13)
+
+
+def test_the_choice_learns_from_what_was_gathered():
+    built, gather = selector(use_dynamic_k=False, k_ratio=0.5).eval(), HarmonicGather(H, 6).double()
+    x = waves()
+    narrow, _ = gather(x, built.select(x))
+    narrow.square().sum().backward()
+    assert [name for name, p in built.named_parameters() if p.grad is None or not p.grad.any()] == []
