@@ -35,6 +35,7 @@ from undula.models.blocks import ParallelBlock as ParallelBlock
 from undula.models.blocks import PreNormBlock as PreNormBlock
 from undula.models.language_model import LanguageModel as LanguageModel
 from undula.models.size import parameter_count as parameter_count
+from undula.models.sparse import SparseWaveTransformer as SparseWaveTransformer
 from undula.models.token_codec import TokenDecoder as TokenDecoder
 from undula.models.token_codec import TokenEncoder as TokenEncoder
 from undula.models.wave_gpt import WaveGPT as WaveGPT

@@ -1,5 +1,7 @@
 """Blocks on part of the harmonics: by zeros, gathered, behind a mask, in slices; and narrowed backbones."""
 
+import copy
+
 import pytest
 import torch
 
@@ -73,6 +75,14 @@ def test_the_selector_teaches_itself_through_the_loss_of_the_model():
     added.backward()
     assert model.reduction.selector.share[0].weight.grad.any()
     assert language_model().aux_loss() is None
+
+
+def test_a_model_can_be_copied_after_a_forward_pass():
+    model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2))
+    want = model(ids())
+    twin = copy.deepcopy(model)
+    assert twin.reduction.selection is None
+    assert torch.equal(twin(ids()), want)
 
 
 def test_slices_leave_high_harmonics_out_of_everything():

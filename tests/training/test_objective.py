@@ -7,7 +7,7 @@ import torch
 
 from tests.training.tiny import tiny_config, tiny_trainer, write_text
 from undula.losses.config import LossConfig
-from undula.models.config import BackboneConfig, ModelConfig, PacketConfig
+from undula.models.config import BackboneConfig, ModelConfig, PacketConfig, SparsityConfig
 from undula.training.objective import PARTS
 from undula.training.records import METRICS, read_lines
 
@@ -73,3 +73,16 @@ def test_a_model_without_packets_has_the_two_other_terms(tmp_path):
 def test_wrong_values_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         LossConfig(**values)
+
+
+def test_what_a_selector_adds_is_told_apart_from_the_text(tmp_path):
+    backbone = BackboneConfig(d_model=24, num_layers=1, num_heads=2, d_ff=16, mixers=("fft_conv",))
+    sparsity = SparsityConfig(k_ratio=0.5, min_k=2, dynamic_k=True, weight=2.0)
+    trainer, lines = run(tmp_path, LossConfig(), ModelConfig(family="wave", backbone=backbone, sparsity=sparsity))
+    for line in lines:
+        assert line["aux"] > 0
+        assert line["loss"] == pytest.approx(line["ce"] + line["aux"], rel=1e-5)
+        assert line["bits_per_byte"] == pytest.approx(
+            line["ce"] / math.log(2) / trainer.recorder.bytes_per_token, rel=1e-5
+        )
+    assert trainer.validation.loss < lines[-1]["loss"]

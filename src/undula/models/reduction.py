@@ -61,6 +61,10 @@ class HarmonicReduction(nn.Module):
         self.present = num_harmonics
         self.selection: Stats | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What was chosen hangs on the graph of a forward pass, which cannot be copied and is nobody else's.
+        return {**self.__dict__, "selection": None}
+
     @property
     def width(self) -> int:
         """Width of the blocks."""

@@ -40,6 +40,9 @@ class AdaptiveHarmonicSelector(nn.Module):
     Raises:
         ValueError: for a width other than 3 H, or a value out of range.
 
+    Attributes: noise, size of the noise in training; 0 chooses as in evaluation. base_k, min_k. ema_use (H,), the share
+    of positions that keep each harmonic, averaged over training.
+
     Source: Wave Transformer enhancements, Adaptive Harmonic Sparsification; Kool et al., arXiv 1903.06059.
     """
 
@@ -59,6 +62,7 @@ class AdaptiveHarmonicSelector(nn.Module):
         super().__init__()
         _check(num_harmonics, d_model, k_ratio, temperature, min_k)
         self.num_harmonics, self.temperature = num_harmonics, temperature
+        self.noise = 1.0
         self.min_k = min(min_k, num_harmonics)
         self.base_k = max(self.min_k, int(num_harmonics * k_ratio))
         hidden = max(1, d_model // 2)
@@ -103,7 +107,7 @@ class AdaptiveHarmonicSelector(nn.Module):
         scores = self.score(wave_repr) + sizes / (sizes.mean(-1, keepdim=True) + EPS)
         draws = scores / self.temperature
         if self.training:
-            draws = draws + gumbel_like(draws)
+            draws = draws + self.noise * gumbel_like(draws)
         wanted = self._wanted(wave_repr)
         k = wanted.detach().round().long()
         chosen = hard_topk(draws, k)

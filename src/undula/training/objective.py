@@ -11,8 +11,8 @@ from undula.losses.config import LossConfig
 from undula.models.language_model import LanguageModel
 from undula.ops.metrics import mean_nats
 
-PARTS = ("ce", "coherence", "phase", "energy", "harmonic")
-"""Of a wave coherence loss, in metrics.jsonl beside the loss: nats per token, and what is added to them."""
+PARTS = ("ce", "aux", "coherence", "phase", "energy", "harmonic")
+"""What may stand in metrics.jsonl beside the loss: nats per token (`ce`), and what is added to them."""
 
 
 class Objective:
@@ -40,25 +40,31 @@ class Objective:
 
     def __call__(self, outputs: Any, labels: Tensor) -> Tensor:
         """Return the loss, and remember its parts."""
-        added = None if self.language_model is None else self.language_model.aux_loss()
-        loss = self._on_scores(outputs, labels)
-        return loss if added is None else loss + added
+        model = self.language_model
+        added = None if model is None else model.aux_loss()
+        parts = self._coherent(outputs, labels)
+        loss = parts.pop("total") if parts else mean_nats(outputs.logits, labels)
+        if added is not None:
+            parts = {"ce": loss, **parts, "aux": added}
+            loss = loss + added
+        self._remember(parts)
+        return loss
 
-    def _on_scores(self, outputs: Any, labels: Tensor) -> Tensor:
-        if self.coherence is None:
-            return mean_nats(outputs.logits, labels)
+    def _coherent(self, outputs: Any, labels: Tensor) -> dict[str, Tensor]:
         amplitudes = None if self.language_model is None else self.language_model.harmonic_amplitudes()
-        parts = self.coherence(outputs.logits, labels, outputs.hidden_states, amplitudes)
-        for name in PARTS:
-            value = parts[name].detach()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        if self.coherence is None:
+            return {}
+        return self.coherence(outputs.logits, labels, outputs.hidden_states, amplitudes)
+
+    def _remember(self, parts: Mapping[str, Tensor]) -> None:
+        for name, value in parts.items():
+            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
         self.batches += 1
-        return parts["total"]
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each part since the last call."""
-        if not self.batches:
-            return {}
-        values = torch.stack([self.sums[name] for name in PARTS]) / self.batches
+        """Return the mean of each part since the last call; nothing where the loss has one part alone."""
+        sums, batches = self.sums, self.batches
         self.sums, self.batches = {}, 0
-        return dict(zip(PARTS, values.tolist(), strict=True))
+        if not sums:
+            return {}
+        return dict(zip(sums, (torch.stack(list(sums.values())) / batches).tolist(), strict=True))
