@@ -85,6 +85,13 @@ def test_a_model_can_be_copied_after_a_forward_pass():
     assert torch.equal(twin(ids()), want)
 
 
+def test_what_is_kept_can_be_looked_at():
+    model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2))
+    model(ids())
+    assert torch.equal(model.kept_harmonics(ids()), model.reduction.selection["selection_mask"].bool())
+    assert language_model().kept_harmonics(ids()) is None
+
+
 def test_slices_leave_high_harmonics_out_of_everything():
     model = language_model(freq_limit="slice", codec=CodecConfig(d_model=8, num_heads=0, ordered=True))
     whole = model(ids())

@@ -7,7 +7,7 @@ import torch
 from tests.reference import wave as reference
 from undula import Wave
 from undula.viz.style import png
-from undula.viz.waves import passage_spectrogram, spectrum_and_phases, wave_sequence
+from undula.viz.waves import kept_harmonics, passage_spectrogram, spectrum_and_phases, wave_sequence
 
 
 def a_wave(*lead, harmonics=6):
@@ -27,6 +27,18 @@ def test_sequence_maps_hold_each_part_sorted_by_mean_frequency():
     np.testing.assert_array_equal(amplitudes, wave.amplitudes[:, order].T)
     np.testing.assert_allclose(np.exp(1j * phases), torch.exp(1j * wave.phases[:, order].T), atol=1e-12)
     assert np.abs(phases).max() <= math.pi
+
+
+def test_kept_harmonics_stand_where_they_are_sorted_and_the_others_are_left_out():
+    wave, kept = a_wave(10), torch.rand(10, 6) < 0.5
+    order = wave.frequencies.mean(0).argsort()
+    figure = kept_harmonics(wave, kept.numpy(), list("abcdefghij"))
+    shown = figure.axes[0].images[0].get_array()
+    np.testing.assert_array_equal(~shown.mask, kept[:, order].T)
+    np.testing.assert_array_equal(shown.data[~shown.mask], wave.amplitudes[:, order].T[~shown.mask])
+    assert f"{kept.float().mean():.0%}" in figure.axes[0].get_title(loc="left") + figure.axes[0].get_title()
+    with pytest.raises(ValueError, match="choices of shape"):
+        kept_harmonics(wave, kept.numpy()[:, :5])
 
 
 def test_pi_and_minus_pi_have_one_colour():

@@ -12,7 +12,7 @@ from undula.nn.damped_filter import DampedHarmonics
 from undula.training.records import Line
 from undula.viz.curves import Learning
 from undula.viz.filters import impulse_responses, poles
-from undula.viz.waves import passage_spectrogram, spectrum_and_phases, wave_sequence
+from undula.viz.waves import kept_harmonics, passage_spectrogram, spectrum_and_phases, wave_sequence
 from undula.wave import Wave
 
 FILTER_STEPS = 512
@@ -54,10 +54,14 @@ def wave_pictures(run: Run, ids: Sequence[int], shown: int = PASSAGE) -> dict[st
     if wave is None:
         return {}
     tokens = token_texts(run, ids)[:shown]
+    with torch.no_grad():
+        kept = cast(LanguageModel, run.model.model).kept_harmonics(torch.tensor([list(ids)[:shown]]))
+    chosen = {} if kept is None else {"kept harmonics": kept_harmonics(wave[:shown], kept[0].numpy(), tokens)}
     return {
         "spectrum and phases": spectrum_and_phases(wave),
         "waves of a passage": wave_sequence(wave[:shown], tokens),
         "spectrogram of a passage": passage_spectrogram(wave[:shown], tokens),
+        **chosen,
     }
 
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from undula.losses.sparsification import HarmonicSparsificationLoss
@@ -78,6 +78,10 @@ class LanguageModel(nn.Module):
 
     def waves(self, input_ids: TokenIds) -> Wave | None:
         """Return the waves (B, T, H) that tokens become, frequencies in cycles per token; None where they do not."""
+        return None
+
+    def kept_harmonics(self, input_ids: TokenIds) -> Bool[Tensor, "B T H"] | None:
+        """Return which harmonics the blocks see of each token; None where nothing is chosen."""
         return None
 
 
@@ -192,6 +196,13 @@ class WaveLanguageModel(LanguageModel):
     def waves(self, input_ids: TokenIds) -> Wave:
         """Return what the token encoder makes of the tokens."""
         return self.transformer.wave_encoder(input_ids=input_ids)
+
+    def kept_harmonics(self, input_ids: TokenIds) -> Bool[Tensor, "B T H"] | None:
+        """Return which harmonics the selector keeps of each token."""
+        if self.reduction is None or self.reduction.selector is None:
+            return None
+        chosen = self.reduction.selector.select(self.waves(input_ids).to_representation())
+        return chosen["selection_mask"].bool()
 
 
 @FAMILIES.register("wave_gpt")

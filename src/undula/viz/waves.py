@@ -73,6 +73,36 @@ def wave_sequence(wave: Wave, tokens: Sequence[str] | None = None, unit: str = T
 
 
 @styled
+def kept_harmonics(wave: Wave, kept: np.ndarray, tokens: Sequence[str] | None = None) -> Figure:
+    """Draw which harmonics a selector keeps at each position, coloured by their amplitude; the others are white.
+
+    Harmonics are sorted by their mean frequency.
+
+    Args:
+        wave: (T, H).
+        kept: (T, H), true where a harmonic is kept.
+        tokens: T texts to write under the positions.
+
+    Raises:
+        ValueError: when there is not one choice for each harmonic, or not one token for each position.
+    """
+    frequencies, amplitudes, _ = _sequence(wave, tokens)
+    if kept.shape != amplitudes.shape:
+        raise ValueError(f"got choices of shape {kept.shape} for waves of shape {amplitudes.shape}")
+    order = np.argsort(frequencies.mean(0), kind="stable")
+    figure, axes = grid_of_axes(1, 1, 3.6)
+    ax = axes[0, 0]
+    shown = np.ma.masked_where(~kept.astype(bool), amplitudes)[:, order].T
+    picture = ax.imshow(shown, origin="lower", aspect="auto", interpolation="nearest", cmap=MAGNITUDE)
+    figure.colorbar(picture, ax=ax, pad=0.01, label="Amplitude").outline.set_visible(False)
+    share = f"{kept.mean():.0%} of the harmonics are kept"
+    ax.set(title=f"Kept harmonics: {share}", ylabel="Harmonic, low to high")
+    ax.grid(visible=False)
+    mark_tokens(ax, tokens, range(len(kept)))
+    return figure
+
+
+@styled
 def spectrum_and_phases(wave: Wave, unit: str = TOKEN_UNIT) -> Figure:
     """Draw which amplitudes the harmonics take at their frequencies, and which phases, over all waves given.
 
