@@ -100,7 +100,7 @@ def test_the_limit_is_in_checkpoints_and_a_resumed_run_goes_on_bit_for_bit(tmp_p
     config = tiny_config(
         write_text(tmp_path),
         model=limited(limit),
-        curriculum=CurriculumConfig(steps=20, start=0.2, mode="linear", adaptive=True, patience=2),
+        curriculum=CurriculumConfig(share=20 / 24, start=0.2, mode="linear", adaptive=True, patience=2),
         keep_checkpoints=9,
         eval_every=4,
     )
@@ -119,8 +119,9 @@ def test_the_limit_is_in_checkpoints_and_a_resumed_run_goes_on_bit_for_bit(tmp_p
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"model": limited("mask")}, "curriculum.steps=0, and the model has a freq_limit"),
-        ({"curriculum": CurriculumConfig(steps=5)}, "curriculum.steps=5, and the model has no freq_limit"),
+        ({"model": limited("mask")}, "curriculum.share=0.0, and the model has a freq_limit"),
+        ({"curriculum": CurriculumConfig(share=0.5)}, "curriculum.share=0.5, and the model has no freq_limit"),
+        ({"curriculum": CurriculumConfig(share=1.5)}, "curriculum.share=1.5"),
     ],
 )
 def test_schedule_and_model_must_agree(tmp_path, more, message):

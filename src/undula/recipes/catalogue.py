@@ -13,6 +13,7 @@ from undula.names import Registry
 from undula.optim.config import OptimConfig
 from undula.recipes import wave_gpt as wave_native
 from undula.recipes.baseline import TUNED
+from undula.recipes.changes import changed
 from undula.training.config import TrainConfig
 
 STEPS = 800
@@ -37,6 +38,31 @@ def purpose(recipe: Recipe) -> str:
 def wave_lm() -> TrainConfig:
     """A Wave Transformer of 40 harmonics whose blocks convolve with long filters of damped waves."""
     return _text("wave_lm", _wave("fft_conv", d_ff=352))
+
+
+@RECIPES.register("wave_sparse_lm")
+def wave_sparse_lm() -> TrainConfig:
+    """The default, whose blocks see half of the harmonics of each position, as a selector chooses."""
+    changes = {"name": "wave_sparse_lm", "model.sparsity.k_ratio": 0.5, "model.backbone.d_ff": 344}
+    return changed(wave_lm(), changes)
+
+
+@RECIPES.register("wave_gather_lm")
+def wave_gather_lm() -> TrainConfig:
+    """The same half, gathered: blocks half as wide compute on it alone; a smaller and faster model."""
+    return changed(wave_sparse_lm(), {"name": "wave_gather_lm", "model.sparsity.gather": True})
+
+
+@RECIPES.register("wave_curriculum_lm")
+def wave_curriculum_lm() -> TrainConfig:
+    """The default, trained on low harmonics first: blocks compute on those alone for half of the steps."""
+    changes = {
+        "name": "wave_curriculum_lm",
+        "model.freq_limit": "slice",
+        "model.codec.ordered": True,
+        "curriculum.share": 0.5,
+    }
+    return changed(wave_lm(), changes)
 
 
 @RECIPES.register("wave_attention_lm")

@@ -19,8 +19,8 @@ TrackerName = Literal["trackio", "tensorboard"]
 class CurriculumConfig:
     """From low frequencies to all of them, for models with a `freq_limit`; see `FrequencyCurriculumScheduler`."""
 
-    steps: int = 0
-    """Steps until all frequencies are heard; 0: no curriculum."""
+    share: float = 0.0
+    """Share of the run's steps after which all frequencies are heard; 0: no curriculum."""
     start: float = 0.1
     """Share of the frequencies at the start."""
     warmup_steps: int = 0
@@ -115,10 +115,13 @@ class TrainConfig:
 
     def _check_curriculum(self) -> None:
         limited = self.model.family == "wave" and self.model.freq_limit != "none"
-        if limited != (self.curriculum.steps > 0):
+        share = self.curriculum.share
+        if not 0 <= share <= 1:
+            raise ValueError(f"curriculum.share={share}; wanted a share of the steps, 0 to 1")
+        if limited != (share > 0):
             raise ValueError(
-                f"curriculum.steps={self.curriculum.steps}, and the model "
-                + ("has a freq_limit; give the steps" if limited else "has no freq_limit")
+                f"curriculum.share={share}, and the model "
+                + ("has a freq_limit; give the share" if limited else "has no freq_limit")
                 + " (model.freq_limit, of the family wave)"
             )
 

@@ -156,11 +156,12 @@ class Curriculum(TrainerCallback):
 
     Args:
         config: the schedule.
+        steps: of the run.
     """
 
-    def __init__(self, config: CurriculumConfig) -> None:
+    def __init__(self, config: CurriculumConfig, steps: int) -> None:
         self.schedule = FrequencyCurriculumScheduler(
-            config.steps,
+            max(1, round(config.share * steps)),
             config.start,
             warmup_steps=config.warmup_steps,
             curriculum_mode=config.mode,

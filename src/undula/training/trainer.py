@@ -82,7 +82,7 @@ class RunTrainer(Trainer):
             listener=listener,
         )
         annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
-        curriculum = [Curriculum(config.curriculum)] if config.curriculum.steps else []
+        curriculum = [Curriculum(config.curriculum, config.steps)] if config.curriculum.share else []
         super().__init__(
             model=model,
             args=args,
