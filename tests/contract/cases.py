@@ -6,7 +6,7 @@ from tests.reference import cosine, interference, pure_wave
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from undula.mixers.base import MIXERS, build_mixer
-from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, PyramidConfig
 from undula.models.language_model import FAMILIES, build_language_model
 
 WIDTH, HEADS, VOCAB = 16, 4, 19
@@ -92,16 +92,33 @@ REFERENCES = {
 
 PATTERNS = [*((name,) for name in MIXERS), ("fft_conv", "attention")]
 
+PYRAMIDS = {
+    "no": PyramidConfig(),
+    "pyramids": PyramidConfig(after=(0, 1), band_boundaries=(0.5,), band_num_layers=(1, 2), num_kv_heads=1),
+    "slow pyramid": PyramidConfig(
+        after=(1, 2), shared=True, band_boundaries=(0.25, 0.5), band_num_layers=(1, 1, 1), band_strides=(3, 2, 1)
+    ),
+}
+
 MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern in PATTERNS] + [
     ("plain", ("attention", "fft_conv"), "parallel"),
     ("plain", ("fft_conv", "attention"), "deepnorm"),
+    ("wave", ("fft_conv",), "parallel", "pyramids"),
+    ("wave", ("short_conv",), "parallel", "slow pyramid"),
 ]
 
 
-def model(family, pattern, block="pre_norm", dropout=0.1):
+def model(family, pattern, block="pre_norm", pyramid="no", dropout=0.1):
     """Return a small language model."""
     backbone = BackboneConfig(
-        d_model=12, num_layers=2, num_heads=2, mixers=pattern, block=block, d_ff=16, dropout=dropout
+        d_model=12,
+        num_layers=2,
+        num_heads=2,
+        mixers=pattern,
+        block=block,
+        d_ff=16,
+        dropout=dropout,
+        pyramid=PYRAMIDS[pyramid],
     )
     codec = CodecConfig(d_model=8, num_heads=2, mixer=pattern[0], dropout=dropout)
     return build_language_model(ModelConfig(family=family, vocab_size=VOCAB, backbone=backbone, codec=codec))

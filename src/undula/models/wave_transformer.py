@@ -1,6 +1,7 @@
 """The Wave Transformer: encode to waves, transform their representation, decode."""
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from undula.mixers.base import State
 from undula.models.backbone import Backbone, LayerHook, States
-from undula.models.config import BackboneConfig
+from undula.models.config import BackboneConfig, PyramidConfig
 from undula.models.init import initialise
 from undula.nn.norms import RMSNorm
 from undula.optional import late_import
@@ -36,6 +37,7 @@ class WaveTransformer(nn.Module):
         rotary: turn queries and keys by their position; every language model needs it, since the blocks have no other
             sense of order.
         backbone: replaces the blocks that the arguments above describe.
+        pyramid: pyramids among the blocks, in place of those of `backbone`.
 
     Raises:
         ValueError: when heads do not divide 3 H.
@@ -57,6 +59,7 @@ class WaveTransformer(nn.Module):
         *,
         rotary: bool = False,
         backbone: BackboneConfig | None = None,
+        pyramid: PyramidConfig | None = None,
     ) -> None:
         super().__init__()
         self.num_harmonics, self.input_dim = num_harmonics, 3 * num_harmonics
@@ -75,6 +78,7 @@ class WaveTransformer(nn.Module):
             d_ff=self.input_dim * transformer_d_ff_multi,
             dropout=dropout,
         )
+        config = config if pyramid is None else replace(config, pyramid=pyramid)
         if config.d_model != self.input_dim:
             raise ValueError(
                 f"backbone.d_model={config.d_model} is not 3 x num_harmonics={self.input_dim}; make them agree"
