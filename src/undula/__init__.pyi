@@ -28,11 +28,11 @@ from undula.models.audio_codec import AudioWaveDecoder as AudioWaveDecoder
 from undula.models.audio_codec import AudioWaveEncoder as AudioWaveEncoder
 from undula.models.backbone import Backbone as Backbone
 from undula.models.bands import BandProcessor as BandProcessor
-from undula.models.bands import CrossBandAttention as CrossBandAttention
 from undula.models.blocks import DeepNormParallelBlock as DeepNormParallelBlock
 from undula.models.blocks import NonCausalParallelBlock as NonCausalParallelBlock
 from undula.models.blocks import ParallelBlock as ParallelBlock
 from undula.models.blocks import PreNormBlock as PreNormBlock
+from undula.models.cross_band import CrossBandAttention as CrossBandAttention
 from undula.models.language_model import LanguageModel as LanguageModel
 from undula.models.pyramid import MultiResolutionWavePyramid as MultiResolutionWavePyramid
 from undula.models.pyramid_transformer import PyramidWaveTransformer as PyramidWaveTransformer

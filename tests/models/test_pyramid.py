@@ -10,7 +10,8 @@ from tests.contract.cases import moved
 from tests.reference import pyramid as reference
 from undula.mixers.attention import FlashAttention
 from undula.mixers.base import map_state, reorder_state, state_bytes
-from undula.models.bands import BandProcessor, CrossBandAttention
+from undula.models.bands import BandProcessor
+from undula.models.cross_band import CrossBandAttention
 from undula.models.pyramid import MultiResolutionWavePyramid
 
 H = 16

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence as Listed
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from undula.mixers.base import State, silenced
-from undula.models.bands import BandProcessor, CrossBandAttention, PyramidBand
+from undula.models.bands import BandProcessor, BandState, PyramidBand
 from undula.models.config import BAND_BOUNDARIES, BAND_NUM_LAYERS
+from undula.models.cross_band import CrossBandAttention, CrossState
 from undula.models.init import initialise
 from undula.nn.bands import AdaptiveFusion, FrequencyBandDecomposer
 from undula.shapes import PaddingMask
@@ -19,8 +21,8 @@ from undula.shapes import PaddingMask
 class PyramidState(State):
     """The states of the bands, and of each pair of neighbours."""
 
-    bands: tuple[State, ...]
-    pairs: tuple[State, ...]
+    bands: tuple[BandState, ...]
+    pairs: tuple[CrossState, ...]
 
 
 class MultiResolutionWavePyramid(nn.Module):
@@ -112,10 +114,10 @@ class MultiResolutionWavePyramid(nn.Module):
     ) -> Float[Tensor, "B T three_H"] | tuple[Float[Tensor, "B T three_H"], PyramidState]:
         """Return the new representation; with a state, also the new state. Arguments as of a mixer."""
         quiet, real = silenced(wave_repr, attention_mask)
-        before = (None,) * len(self.bands) if state is None else state.bands
+        bands = cast(Listed[PyramidBand], self.bands)
+        before = (None,) * len(bands) if state is None else state.bands
         results = [
-            band(x, causal, real, past)
-            for band, x, past in zip(self.bands, self.decomposer(quiet), before, strict=True)
+            band(x, causal, real, past) for band, x, past in zip(bands, self.decomposer(quiet), before, strict=True)
         ]
         processed = [y for y, _ in results]
         exchanged, pairs = self._exchanged(processed, causal, real, None if state is None else state.pairs)
@@ -124,16 +126,17 @@ class MultiResolutionWavePyramid(nn.Module):
         return y if state is None else (y, PyramidState(tuple(new for _, new in results if new is not None), pairs))
 
     def _exchanged(
-        self, processed: list[Tensor], causal: bool, real: Tensor | None, states: tuple[State, ...] | None
-    ) -> tuple[list[Tensor], tuple[State, ...]]:
+        self, processed: list[Tensor], causal: bool, real: Tensor | None, states: tuple[CrossState, ...] | None
+    ) -> tuple[list[Tensor], tuple[CrossState, ...]]:
         """Each band with what it reads in its neighbours, all of which are as the stacks left them."""
         exchanged: list[Tensor] = list(processed)
-        new: list[State] = []
-        before = (None,) * len(self.pairs) if states is None else states
-        for low, (pair, past) in enumerate(zip(self.pairs, before, strict=True)):
+        new: list[CrossState] = []
+        joined = cast(Listed[CrossBandAttention], self.pairs)
+        before = (None,) * len(joined) if states is None else states
+        for low, (pair, past) in enumerate(zip(joined, before, strict=True)):
             added, after = pair.read(processed[low : low + 2], causal, real, past)
             for side, more in enumerate(added):
-                exchanged[low + side] = exchanged[low + side] + more
+                exchanged[low + side] = exchanged[low + side] if more is None else exchanged[low + side] + more
             new += [] if after is None else [after]
         return exchanged, tuple(new)
 
@@ -141,11 +144,11 @@ class MultiResolutionWavePyramid(nn.Module):
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> PyramidState:
         """Return the state before the first position."""
-        bands, pairs = (
-            tuple(part.init_state(batch_size, device=device, dtype=dtype) for part in parts)
-            for parts in (self.bands, self.pairs)
+        bands, pairs = cast(Listed[PyramidBand], self.bands), cast(Listed[CrossBandAttention], self.pairs)
+        return PyramidState(
+            tuple(band.init_state(batch_size, device=device, dtype=dtype) for band in bands),
+            tuple(pair.init_state(batch_size, device=device, dtype=dtype) for pair in pairs),
         )
-        return PyramidState(bands, pairs)
 
 
 def _head_width(d_model: int, n_heads_q: int, n_heads_kv: int, rotary: bool) -> int:

@@ -24,9 +24,9 @@ def first_real(
         position: of the piece's first element.
         rows: B.
     """
-    if before is None and real is None:
-        return None
-    if before is None and real is not None:
+    if before is None:
+        if real is None:
+            return None
         before = torch.full((rows,), 0 if position else -1, device=real.device)
     if real is None:
         return torch.where(before < 0, position, before)
