@@ -270,6 +270,7 @@ def test_the_default_is_lighter_than_six_layers_of_the_whole_width():
     widths = [(band.d_model, band.processor.layers[0].attn.n_heads) for band in model.bands]
     assert widths == [(48, 2), (96, 4), (96, 4)]
     assert [band.processor.layers[0].attn.n_heads_kv for band in model.bands] == [1, 2, 2]
+    assert [(pair.n_heads, pair.d_head) for pair in model.pairs] == [(1, 48), (2, 48)]
 
 
 def test_arguments_reach_the_parts():

@@ -95,8 +95,11 @@ def pyramid(x, p, boundaries, d_head, kv_heads, strides, causal=True):
         outs = [part(q, f"readers.{i}.out_proj.") for i in (0, 1)]
         if q:
             a, b = processed[low], processed[low + 1]
-            exchanged[low] += reads(a, b, sides[0], offers[1], outs[0], d_head, causal)
-            exchanged[low + 1] += reads(b, a, sides[1], offers[0], outs[1], d_head, causal)
+            shared = min(a.shape[1], b.shape[1])
+            # Heads of attention between bands are twice as wide, where there is an even number.
+            wide = d_head * (2 if shared // d_head % 2 == 0 else 1)
+            exchanged[low] += reads(a, b, sides[0], offers[1], outs[0], wide, causal)
+            exchanged[low + 1] += reads(b, a, sides[1], offers[0], outs[1], wide, causal)
     bands = [linear(y, part(p, f"to_wave.{b}.")) for b, y in enumerate(exchanged)]
     scores = np.exp(linear(np.concatenate(bands, axis=-1), part(p, "fusion.score.")))
     y = np.zeros_like(x)
