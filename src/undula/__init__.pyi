@@ -29,11 +29,16 @@ from undula.mixers.short_conv import ShortConv as ShortConv
 from undula.models.audio_codec import AudioWaveDecoder as AudioWaveDecoder
 from undula.models.audio_codec import AudioWaveEncoder as AudioWaveEncoder
 from undula.models.backbone import Backbone as Backbone
+from undula.models.bands import BandProcessor as BandProcessor
 from undula.models.blocks import DeepNormParallelBlock as DeepNormParallelBlock
 from undula.models.blocks import NonCausalParallelBlock as NonCausalParallelBlock
 from undula.models.blocks import ParallelBlock as ParallelBlock
 from undula.models.blocks import PreNormBlock as PreNormBlock
+from undula.models.cross_band import CrossBandAttention as CrossBandAttention
 from undula.models.language_model import LanguageModel as LanguageModel
+from undula.models.pyramid import MultiResolutionWavePyramid as MultiResolutionWavePyramid
+from undula.models.pyramid_transformer import PyramidWaveTransformer as PyramidWaveTransformer
+from undula.models.pyramid_transformer import WaveTransformerWithPyramid as WaveTransformerWithPyramid
 from undula.models.size import parameter_count as parameter_count
 from undula.models.sparse import SparseWaveTransformer as SparseWaveTransformer
 from undula.models.token_codec import TokenDecoder as TokenDecoder
@@ -41,6 +46,8 @@ from undula.models.token_codec import TokenEncoder as TokenEncoder
 from undula.models.wave_gpt import WaveGPT as WaveGPT
 from undula.models.wave_gpt import WaveGPTConfig as WaveGPTConfig
 from undula.models.wave_transformer import WaveTransformer as WaveTransformer
+from undula.nn.bands import AdaptiveFusion as AdaptiveFusion
+from undula.nn.bands import FrequencyBandDecomposer as FrequencyBandDecomposer
 from undula.nn.feed_forward import PositionWiseFeedForward as PositionWiseFeedForward
 from undula.nn.feed_forward import SwiGLU as SwiGLU
 from undula.nn.frequency_mask import FrequencyMask as FrequencyMask

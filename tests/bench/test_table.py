@@ -103,6 +103,22 @@ def test_optimizer_table(tmp_path):
     ]
 
 
+def test_pyramid_table(tmp_path):
+    def figures(length):
+        return {"parameters": 1_804_311, "seconds": length / 1e3, "ratio": 1.25}
+
+    pairs = [
+        ({"case": "c", "peer": "P", "model": m, "num_harmonics": 64, "batch": 2, "length": n}, figures(n))
+        for n in (64, 256)
+        for m in ("P", "ours")
+    ]
+    append_records(tmp_path / "pyramid.jsonl", make_records("pyramid", pairs, BenchSetting()))
+    lines = results_table(tmp_path).strip().splitlines()
+    assert lines[0].startswith("**Pyramid** of 64 harmonics, forward and backward, ms (x P); ")
+    assert lines[2] == "| model | parameters | 2 x 64 steps | 2 x 256 steps |"
+    assert lines[5] == "| ours | 1.80 M | 64.0 (1.25) | 256.0 (1.25) |"
+
+
 def test_marked_part_alone_is_replaced(tmp_path):
     append_records(tmp_path / "train.jsonl", [train_record("a", "2026-02-01")])
     before = "one\n<!-- results:begin compare train -->\nold\n<!-- results:end -->\ntwo\n"

@@ -10,6 +10,7 @@ import yaml
 from tests.trained import SMALL, train
 from undula.cli.main import main
 from undula.cli.progress import LiveProgress
+from undula.experiments.run import load_run
 from undula.training import trainer
 
 
@@ -39,6 +40,17 @@ def test_yaml_file_comes_before_the_command_line(text, tmp_path):
     assert main(["train", "smoke", "--config", str(tmp_path / "c.yaml"), "--out", str(out), *SMALL, "steps=2"]) == 0
     config = json.loads((out / "config.json").read_text())
     assert (config["steps"], config["model"]["backbone"]["d_ff"]) == (2, 24)
+
+
+def test_pyramids_are_put_where_the_command_line_says(text, tmp_path):
+    out, where = tmp_path / "pyramid", "model.backbone.pyramid"
+    changes = (f"{where}.after=0,1", f"{where}.shared=true", f"{where}.band_num_layers=1,1,1")
+    assert train(out, text, *changes, f"{where}.band_strides=4,2,1") == 0
+    stack = load_run(out).model.model.transformer.backbone
+    assert stack.places == [[0], [0]]
+    assert [band.stride for band in stack.pyramids[0].bands] == [4, 2, 1]
+    # The gate has left its start, and what is behind it has begun to learn.
+    assert stack.pyramids[0].gate.abs().min() > 1e-5
 
 
 def test_interrupted_run_goes_on_as_if_nothing_had_happened(trained, text, tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from undula.mixers.base import MIXERS, build_mixer
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.models.language_model import FAMILIES, build_language_model
+from undula.recipes.changes import changed
 
 WIDTH, HEADS, VOCAB = 16, 4, 19
 
@@ -93,16 +94,46 @@ REFERENCES = {
 
 PATTERNS = [*((name,) for name in MIXERS), ("fft_conv", "attention")]
 
+PYRAMIDS = {"after": (0, 1), "band_boundaries": (0.5,), "band_num_layers": (1, 2), "num_kv_heads": 1}
+SLOW_PYRAMID = {
+    "after": (1, 2),
+    "shared": True,
+    "band_boundaries": (0.25, 0.5),
+    "band_num_layers": (1, 1, 1),
+    "band_strides": (3, 2, 1),
+}
+VARIANTS = {
+    "whole": {},
+    "pyramids": {"backbone": {"pyramid": PYRAMIDS}},
+    "slow pyramid": {"backbone": {"pyramid": SLOW_PYRAMID}},
+    "sparse": {"sparsity": {"k_ratio": 0.5, "min_k": 1, "dynamic_k": True}},
+    "gathered": {"sparsity": {"k_ratio": 0.5, "min_k": 1, "gather": True}},
+    "masked": {"freq_limit": "mask"},
+    "sliced": {"freq_limit": "slice", "codec": {"ordered": True}},
+}
+"""What a language model may have beside its mixers, as changes of its configuration."""
+
 MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern in PATTERNS] + [
     ("plain", ("attention", "fft_conv"), "parallel"),
     ("plain", ("fft_conv", "attention"), "deepnorm"),
+    ("wave", ("fft_conv",), "parallel", "pyramids"),
+    ("wave", ("attention",), "parallel", "sparse"),
+    ("wave", ("fft_conv",), "parallel", "gathered"),
+    ("wave", ("fft_conv",), "pre_norm", "masked"),
+    ("wave", ("attention",), "deepnorm", "sliced"),
+    ("wave", ("short_conv",), "parallel", "slow pyramid"),
 ]
 
 
-def model(family, pattern, block="pre_norm", dropout=0.1):
-    """Return a small language model."""
+def model(family, pattern, block="pre_norm", variant="whole", dropout=0.1):
+    """Return a small language model; with a curriculum it hears half of its frequencies."""
     backbone = BackboneConfig(
         d_model=12, num_layers=2, num_heads=2, mixers=pattern, block=block, d_ff=16, dropout=dropout
     )
     codec = CodecConfig(d_model=8, num_heads=2, mixer=pattern[0], dropout=dropout)
-    return build_language_model(ModelConfig(family=family, vocab_size=VOCAB, backbone=backbone, codec=codec))
+    config = ModelConfig(family=family, vocab_size=VOCAB, backbone=backbone, codec=codec)
+    config = changed(config, VARIANTS[variant])
+    built = build_language_model(config)
+    if config.freq_limit != "none":
+        built.set_freq_limit(0.5)
+    return built

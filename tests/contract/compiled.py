@@ -10,7 +10,11 @@ import torch
 
 from tests.contract.cases import MIXER_CASES, VOCAB, WIDTH, case_id, made, model
 
-COMPILED_MODELS = [("plain", ("fft_conv", "attention"), "deepnorm"), ("wave", ("short_conv", "attention"), "pre_norm")]
+COMPILED_MODELS = [
+    ("plain", ("fft_conv", "attention"), "deepnorm"),
+    ("wave", ("short_conv", "attention"), "pre_norm"),
+    ("wave", ("short_conv",), "parallel", "slow pyramid"),
+]
 
 
 def error(module, *arguments):

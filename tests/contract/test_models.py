@@ -3,13 +3,18 @@
 import pytest
 import torch
 
-from tests.contract.cases import MODEL_CASES, PATTERNS, VOCAB, model, moved
+from tests.contract.cases import MODEL_CASES, VOCAB, model, moved
 from undula.audit.finding import failures
 from undula.audit.run import MODEL_AUDITS, audit_language_model
 from undula.mixers.base import MIXERS, map_state, reorder_state
 from undula.models.language_model import FAMILIES
 
-cases = pytest.mark.parametrize("case", MODEL_CASES, ids=lambda case: "-".join((case[0], *case[1], case[2])))
+
+def tried_on(listed):
+    return pytest.mark.parametrize("case", listed, ids=lambda case: "-".join((case[0], *case[1], *case[2:])))
+
+
+cases = tried_on(MODEL_CASES)
 WITHOUT_TRAINING = [name for name in MODEL_AUDITS if name != "loss floor"]
 
 
@@ -18,23 +23,28 @@ def test_audits_find_nothing(case):
     built = model(*case)
     findings = {f.name: f for f in audit_language_model(built, VOCAB, audits=WITHOUT_TRAINING)}
     assert failures(findings.values()) == []
-    bounded = all(MIXERS[name].traits.bounded_state for name in case[1])
+    # What a pyramid attends with remembers every position.
+    attends = any("pyramid" in variant for variant in case[3:])
+    bounded = not attends and all(MIXERS[name].traits.bounded_state for name in case[1])
     unclaimed = {"packing"} if bounded else {"packing", "bounded state"}
     assert {name for name, finding in findings.items() if finding.passed is None} == unclaimed
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_no_family_predicts_what_cannot_be_predicted(family):
-    (finding,) = audit_language_model(model(family, ("fft_conv", "attention")), VOCAB, audits=["loss floor"])
+@pytest.mark.parametrize(
+    "case",
+    [*((family, ("fft_conv", "attention")) for family in FAMILIES), MODEL_CASES[-1]],
+    ids=[*FAMILIES, "slow pyramid"],
+)
+def test_no_family_predicts_what_cannot_be_predicted(case):
+    (finding,) = audit_language_model(model(*case), VOCAB, audits=["loss floor"])
     assert finding.passed is True
     # The floor was reached, not missed by much: the copy was trained.
     assert -0.1 < finding.value <= finding.limit < 0.05
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("pattern", PATTERNS, ids="-".join)
-def test_beams_branch_off_a_state(family, pattern):
-    built = moved(model(family, pattern)).double().eval()
+@cases
+def test_beams_branch_off_a_state(case):
+    built = moved(model(*case)).double().eval()
     ids, more = torch.randint(VOCAB, (3, 6)), torch.randint(VOCAB, (3, 3))
     order = torch.tensor([1, 1, 2])
     with torch.no_grad():
@@ -47,7 +57,8 @@ def test_beams_branch_off_a_state(family, pattern):
     assert (kept[0] - want[0]).abs().max() > 1e-4
 
 
-@cases
+# Where two harmonics are nearly as important, rounding decides which is kept: a step, and no small error.
+@tried_on([case for case in MODEL_CASES if not {"sparse", "gathered"} & set(case[3:])])
 def test_half_precision(case):
     built = moved(model(*case)).eval()
     ids = torch.randint(VOCAB, (2, 16))

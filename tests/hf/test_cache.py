@@ -49,17 +49,27 @@ def test_reset_starts_anew(model):
     assert (next_scores(model, cache, ids) - model(ids).logits).abs().max() < 1e-9
 
 
+def tensors(cache):
+    """All tensors of a cache's states, those within states of states too."""
+    waiting, found = list(cache.states), []
+    for value in waiting:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, State | tuple):
+            waiting += vars(value).values() if isinstance(value, State) else value
+    return found
+
+
 def test_counts_tokens_and_memory(model):
     cache = filled(model)
     assert (cache.get_seq_length(), cache.get_mask_sizes(2, 0), len(cache)) == (6, (8, 0), len(cache.states))
-    tensors = [t for state in cache.states for t in vars(state).values() if isinstance(t, torch.Tensor)]
-    assert cache.nbytes == sum(t.numel() * t.element_size() for t in tensors) > 0
+    assert cache.nbytes == sum(t.numel() * t.element_size() for t in tensors(cache)) > 0
     assert all(isinstance(state, State) for state in cache.states)
 
 
 def test_holds_no_gradients(model):
     cache = filled(model)
-    assert not any(t.requires_grad for s in cache.states for t in vars(s).values() if isinstance(t, torch.Tensor))
+    assert not any(t.requires_grad for t in tensors(cache))
 
 
 def test_another_batch_is_refused(model):

@@ -1,11 +1,13 @@
 """Small models of every kind, with parameters at random so that no gate or filter is silent."""
 
+from dataclasses import replace
+
 import torch
 
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.mixers.base import MIXERS
-from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, PyramidConfig
 
 VOCABULARY = 41
 
@@ -25,6 +27,9 @@ HYBRID = BackboneConfig(
     block="deepnorm",
 )
 WAVE = BackboneConfig(d_model=24, num_layers=1, num_heads=4, d_ff=32, mixers=("fft_conv",), block="parallel")
+PYRAMID = PyramidConfig(
+    after=(1, 1), shared=True, band_boundaries=(0.5,), band_num_layers=(1, 1), band_strides=(2, 1), num_kv_heads=2
+)
 
 CONFIGS = {
     **{name: plain(name) for name in MIXERS if MIXERS[name].traits.causal},
@@ -32,8 +37,14 @@ CONFIGS = {
     "wave": ModelConfig(
         family="wave", vocab_size=VOCABULARY, backbone=WAVE, codec=CodecConfig(d_model=16, num_heads=2)
     ),
+    "pyramid": ModelConfig(
+        family="wave",
+        vocab_size=VOCABULARY,
+        backbone=replace(WAVE, pyramid=PYRAMID),
+        codec=CodecConfig(d_model=16, num_heads=2),
+    ),
 }
-"""Every registered mixer alone, a hybrid, and the wave family with attention in its codec."""
+"""Every registered mixer alone, a hybrid, the wave family with attention in its codec, and with a pyramid."""
 
 
 def tiny(config, dtype=torch.float64):

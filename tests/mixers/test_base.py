@@ -48,6 +48,24 @@ def test_the_size_of_a_state_counts_its_tensors():
     assert state_bytes(State()) == 0
 
 
+@dataclass
+class Nest(State):
+    one: State
+    several: tuple[State, ...]
+    steps: int
+
+
+def test_states_within_states_are_reached():
+    nest = Nest(example(), (example(), example()), 7)
+    assert state_bytes(nest) == 3 * state_bytes(example())
+    turned = reorder_state(nest, torch.tensor([2, 0]))
+    assert turned.steps == 7
+    for part in (turned.one, *turned.several):
+        assert torch.equal(part.near, torch.tensor([[2.0], [0.0]]))
+        assert part.none is None
+    assert torch.equal(nest.several[1].near, torch.arange(3.0)[:, None])
+
+
 class Scale(Mixer):
     """A mixer with the standard names: nothing to translate, so `build` is inherited."""
 

@@ -60,6 +60,8 @@ def test_defaults_are_the_documented_ones():
         "use_flash": True,
         "rotary": False,
         "backbone": None,
+        "pyramid": None,
+        "reduction": None,
     }
     forward = list(inspect.signature(WaveTransformer.forward).parameters)[1:6]
     assert forward == ["encoder_input", "causal", "return_encoder_outputs", "attention_mask", "plot_waves"]

@@ -1,12 +1,13 @@
 """Language models with one fault each, and functions and foreign models that audits must see through."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 from undula.mixers.base import Mixer, Traits
-from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, PyramidConfig
 from undula.models.language_model import LanguageModel, build_language_model
 
 VOCAB = 20
@@ -115,6 +116,21 @@ class ClaimsBounded(Around):
             layer.attn.traits = type(layer.attn.traits)(bounded_state=True, cost="T^2", source="made up")
 
 
+class BandsBothWays(Around):
+    """A pyramid, closed at its start, whose bands see all of each other, before and after."""
+
+    def __init__(self):
+        super().__init__()
+        bands = PyramidConfig(after=(1,), band_boundaries=(0.5,), band_num_layers=(1, 1))
+        self.inner = tiny("wave", mixers=("fft_conv",), pyramid=bands)
+        for pair in self.inner.transformer.backbone.pyramids[0].pairs:
+            pair.read = partial(_read_all, pair.read)
+
+
+def _read_all(read, bands, causal, real, state):
+    return read(bands, False, real, state)
+
+
 class BatchMean(Around):
     """Lets the batch speak as one."""
 
@@ -167,6 +183,8 @@ MODEL_MUTANTS = [
     (NextToken, "loss floor"),
     (EncoderBothWays, "prefix"),
     (EncoderBothWays, "leak"),
+    (BandsBothWays, "prefix"),
+    (BandsBothWays, "leak"),
     (CentredFilter, "prefix"),
     (CentredFilter, "loss floor"),
     (LeakInTraining, "leak"),

@@ -32,6 +32,9 @@ def test_a_tuple_may_be_one_value_or_several_with_commas():
         "attention",
     )
     assert changed(CONFIG, {"optim.betas": [0.8, 0.9]}).optim.betas == (0.8, 0.9)
+    assert changed(CONFIG, {"optim.betas": "0.8,0.9"}).optim.betas == (0.8, 0.9)
+    assert changed(CONFIG, {"model.backbone.pyramid.after": "2,3"}).model.backbone.pyramid.after == (2, 3)
+    assert changed(CONFIG, {"model.backbone.pyramid.after": 2}).model.backbone.pyramid.after == (2,)
 
 
 def test_options_of_mixers():

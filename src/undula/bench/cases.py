@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from undula.models.config import BackboneConfig, ModelConfig
+from undula.models.config import BAND_NUM_LAYERS, BackboneConfig, ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,31 @@ class OptimizerCase:
     model: ModelConfig
 
 
+@dataclass(frozen=True, kw_only=True)
+class PyramidCase:
+    """A pyramid, forward and backward, beside a stack of blocks that have the whole width.
+
+    Args:
+        num_harmonics: H; everything is 3 H wide.
+        band_num_layers: blocks of each of the three documented bands, lowest first.
+        strides: positions of a step of each band, one pyramid for each.
+        num_layers: blocks of the stack.
+        num_heads: query heads of both.
+        num_kv_heads: key-value heads of both.
+        d_ff_multi: hidden width of the feed-forwards, over the width of their block.
+        shapes: sequences in a batch, and steps of each.
+    """
+
+    num_harmonics: int = 64
+    band_num_layers: tuple[int, int, int] = BAND_NUM_LAYERS
+    strides: tuple[tuple[int, int, int], ...] = ((1, 1, 1), (4, 2, 1))
+    num_layers: int = 6
+    num_heads: int = 8
+    num_kv_heads: int = 4
+    d_ff_multi: int = 4
+    shapes: tuple[tuple[int, int], ...] = ((16, 64), (8, 256))
+
+
 def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
     """Return a plain language model with one mixer in all its layers."""
     backbone = BackboneConfig(
@@ -105,4 +130,10 @@ DECODE_CASES: Mapping[str, DecodeCase] = {
 OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
     "10m": OptimizerCase(model=_MODELS_10M["attention"]),
     "tiny": OptimizerCase(model=_MODELS_TINY["attention"]),
+}
+PYRAMID_CASES: Mapping[str, PyramidCase] = {
+    "h64": PyramidCase(),
+    "tiny": PyramidCase(
+        num_harmonics=8, band_num_layers=(1, 1, 1), num_layers=1, num_heads=2, num_kv_heads=1, shapes=((2, 8), (1, 16))
+    ),
 }

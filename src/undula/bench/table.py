@@ -167,12 +167,28 @@ def _optimizers(run: list[Record]) -> str:
     return f"{caption}\n\n{markdown(head, body)}"
 
 
+def _pyramid(run: list[Record]) -> str:
+    lengths = sorted({record.config["length"] for record in run})
+    batches = {record.config["length"]: record.config["batch"] for record in run}
+    config = run[0].config
+    caption = f"**Pyramid** of {config['num_harmonics']} harmonics, forward and backward, ms (x {config['peer']})"
+    head = ["model", "parameters", *(f"{batches[length]} x {length:,} steps" for length in lengths)]
+    sizes = {record.config["model"]: _count(record.figures["parameters"]) for record in run}
+    rows = [[model, sizes[model], *cells] for model, *cells in _grid(run, "length", lengths, _timed_cell)]
+    return f"{caption}; {_made(run[0])}\n\n{markdown(head, rows)}"
+
+
+def _timed_cell(figures: dict[str, Any]) -> str:
+    return f"{_number(figures['seconds'] * 1e3, ',.1f')} ({_number(figures['ratio'], '.2f')})"
+
+
 TABLES: dict[str, Callable[[list[Record]], str]] = {
     "compare": _compare,
     "train": _train,
     "decode": _decode,
     "mixers": _mixers,
     "optimizers": _optimizers,
+    "pyramid": _pyramid,
 }
 """How the records of each kind become a table, in the order in which they are shown."""
 

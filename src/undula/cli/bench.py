@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from undula.bench.cases import DECODE_CASES, MIXER_CASES, OPTIMIZER_CASES, TRAIN_CASES
+from undula.bench.cases import DECODE_CASES, MIXER_CASES, OPTIMIZER_CASES, PYRAMID_CASES, TRAIN_CASES
 from undula.bench.records import Record, append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import results_table, with_results
@@ -19,12 +19,13 @@ from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
-USAGE = """usage: undula bench train|mixers|decode|optimizers|wave-gpt|table [arguments]
+USAGE = """usage: undula bench train|mixers|decode|optimizers|pyramid|wave-gpt|table [arguments]
 
   train         tokens per second of train steps, against the same model in other libraries
   mixers        time, memory and error of every mixer at several lengths, beside fused attention
   decode        tokens per second of cached generation behind contexts of several lengths
   optimizers    time of the steps of WaveNativeOptimizer, beside AdamW
+  pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   table         the newest results as Markdown; --write FILE puts them between its results markers
 
@@ -41,6 +42,7 @@ def run(arguments: list[str]) -> int:
         "mixers": _mixers,
         "decode": _decode,
         "optimizers": _optimizers,
+        "pyramid": _pyramid,
         "wave-gpt": wave_gpt_bench.run,
         "table": _table,
     }
@@ -138,6 +140,27 @@ def _optimizers(arguments: list[str]) -> int:
         for record in records
     ]
     console().print(table(head, rows, f"optimizer step, {_how(setting)}"))
+    return SUCCESS
+
+
+def _pyramid(arguments: list[str]) -> int:
+    asked = _reader("pyramid", PYRAMID_CASES, "h64", memory=False).parse_args(arguments)
+    case, setting = _case(PYRAMID_CASES, asked.case), _setting(asked)
+    measure = late_import("undula.bench.pyramid").bench_pyramid
+    records = _measured("pyramid", asked, lambda: measure(asked.case, case, setting))
+    head = ("model", "batch", "steps", "parameters", "forward and backward ms", f"x {records[0].config['peer']}")
+    rows = [
+        (
+            record.config["model"],
+            record.config["batch"],
+            record.config["length"],
+            record.figures["parameters"],
+            1e3 * record.figures["seconds"],
+            record.figures["ratio"],
+        )
+        for record in records
+    ]
+    console().print(table(head, rows, f"pyramid, {_how(setting)}"))
     return SUCCESS
 
 

@@ -42,7 +42,7 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
     accepts_loss_kwargs = True
     supports_gradient_checkpointing = True
     gradient_checkpointing = False
-    _no_split_modules = ["PreNormBlock", "ParallelBlock", "DeepNormParallelBlock"]
+    _no_split_modules = ["PreNormBlock", "ParallelBlock", "DeepNormParallelBlock", "MultiResolutionWavePyramid"]
     _supports_sdpa = True
     # States cannot be turned back, so generate refuses assisted decoding.
     _is_stateful = True
@@ -217,9 +217,10 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, every_n_layers: int = 1
     ) -> None:
-        """Keep only the input of each block and compute the rest again in the backward pass."""
+        """Keep only the input of each block and pyramid and compute the rest again in the backward pass."""
         self.gradient_checkpointing = enable
-        blocks = [block for m in self.model.modules() if isinstance(m, Backbone) for block in m.layers]
+        stacks = [m for m in self.model.modules() if isinstance(m, Backbone)]
+        blocks = [block for m in stacks for block in (*m.layers, *m.pyramids)]
         for index, block in enumerate(blocks):
             vars(block).pop("forward", None)
             if enable and index % every_n_layers == 0:

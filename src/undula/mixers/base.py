@@ -35,7 +35,10 @@ class Traits:
 
 @dataclass
 class State:
-    """What a mixer remembers between pieces of a sequence: tensors whose first axis is the batch."""
+    """What a mixer remembers between pieces of a sequence: tensors whose first axis is the batch.
+
+    What is made of several mixers holds their states, in tuples.
+    """
 
 
 S = TypeVar("S", bound=State)
@@ -43,8 +46,7 @@ S = TypeVar("S", bound=State)
 
 def map_state(state: S, change: Callable[[Tensor], Tensor]) -> S:
     """Return a copy of a state with `change` applied to each of its tensors."""
-    values = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
-    return dataclasses.replace(state, **{k: change(v) if isinstance(v, Tensor) else v for k, v in values.items()})
+    return dataclasses.replace(state, **{name: _mapped(value, change) for name, value in _fields(state)})
 
 
 def reorder_state(state: S, index: Tensor) -> S:
@@ -54,8 +56,26 @@ def reorder_state(state: S, index: Tensor) -> S:
 
 def state_bytes(state: State) -> int:
     """Return the memory that a state's tensors take, in bytes."""
-    tensors = [getattr(state, f.name) for f in dataclasses.fields(state)]
-    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, Tensor))
+    return _bytes(state)
+
+
+def _fields(state: State) -> list[tuple[str, Any]]:
+    return [(f.name, getattr(state, f.name)) for f in dataclasses.fields(state)]
+
+
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, State):
+        return map_state(value, change)
+    return tuple(_mapped(part, change) for part in value) if isinstance(value, tuple) else value
+
+
+def _bytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    parts = [part for _, part in _fields(value)] if isinstance(value, State) else value
+    return sum(map(_bytes, parts)) if isinstance(parts, list | tuple) else 0
 
 
 def silenced(x: Sequence, attention_mask: PaddingMask | None) -> tuple[Sequence, Bool[Tensor, "B T"] | None]:

@@ -10,9 +10,9 @@ from undula.shapes import PaddingMask, Sequence
 
 
 def mix(
-    mixer: Mixer, x: Sequence, causal: bool, attention_mask: PaddingMask | None, state: State | None
+    mixer: nn.Module, x: Sequence, causal: bool, attention_mask: PaddingMask | None, state: State | None
 ) -> tuple[Sequence, State | None]:
-    """Return the mixer's output and its new state; None where none was given."""
+    """Return the output and the new state of a mixer, or of a block called like one; None where none was given."""
     if state is None:
         return mixer(x, causal, attention_mask), None
     return mixer(x, causal, attention_mask, state=state)

@@ -3,6 +3,31 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+BAND_BOUNDARIES, BAND_NUM_LAYERS = (0.2, 0.6), (8, 6, 4)
+"""The documented bands of a pyramid, and their depths."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidConfig:
+    """Multi-resolution pyramids among the blocks; the backbone's heads, dropout and width are theirs too."""
+
+    after: tuple[int, ...] = ()
+    """Blocks after which a pyramid stands, counted from 1; 0: before the first. A number may repeat. Empty: none."""
+    shared: bool = False
+    """One pyramid in all these places."""
+    band_boundaries: tuple[float, ...] = BAND_BOUNDARIES
+    """Shares of the harmonics at which bands meet."""
+    band_num_layers: tuple[int, ...] = BAND_NUM_LAYERS
+    """Blocks of each band, lowest first."""
+    band_strides: tuple[int, ...] = ()
+    """Positions of a step of each band, lowest first; empty: 1 everywhere."""
+    num_kv_heads: int | None = None
+    """Key-value heads of a layer of the whole width; None: as many as heads."""
+    d_ff_multi: int = 4
+    """Hidden width of the feed-forwards, over the width of the band's blocks."""
+    cross_band: bool = True
+    """Neighbouring bands attend to each other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
@@ -20,6 +45,7 @@ class BackboneConfig:
     d_ff: int = 344
     """Hidden width of the gated feed-forward."""
     dropout: float = 0.0
+    pyramid: PyramidConfig = field(default_factory=PyramidConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,8 +44,10 @@ def residual_axes(backbone: Backbone) -> dict[str, int]:
     """Return which axis of which parameter touches the residual stream.
 
     Raises:
-        ValueError: for a mixer that does not say.
+        ValueError: for a mixer that does not say, and for pyramids, whose bands have widths of their own.
     """
+    if len(backbone.pyramids):
+        raise ValueError("a backbone with pyramids cannot be narrowed; leave backbone.pyramid.after empty")
     axes = {"norm_f.weight": 0}
     for index, layer in enumerate(backbone.layers):
         for name, part in layer.named_children():

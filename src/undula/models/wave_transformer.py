@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from undula.mixers.base import State
 from undula.models.backbone import Backbone, LayerHook, States
-from undula.models.config import BackboneConfig
+from undula.models.config import BackboneConfig, PyramidConfig
 from undula.models.init import initialise
 from undula.models.reduction import HarmonicReduction
 from undula.nn.norms import RMSNorm
@@ -40,6 +40,7 @@ class WaveTransformer(nn.Module):
             sense of order.
         backbone: replaces the blocks that the arguments above describe.
         reduction: lets the blocks compute on part of the harmonics; it decides how wide they are.
+        pyramid: pyramids among the blocks, in place of those of `backbone`.
 
     Raises:
         ValueError: when heads do not divide 3 H.
@@ -62,6 +63,7 @@ class WaveTransformer(nn.Module):
         rotary: bool = False,
         backbone: BackboneConfig | None = None,
         reduction: HarmonicReduction | None = None,
+        pyramid: PyramidConfig | None = None,
     ) -> None:
         super().__init__()
         self.num_harmonics, self.input_dim = num_harmonics, 3 * num_harmonics
@@ -80,6 +82,7 @@ class WaveTransformer(nn.Module):
             d_ff=self.input_dim * transformer_d_ff_multi,
             dropout=dropout,
         )
+        config = config if pyramid is None else replace(config, pyramid=pyramid)
         if config.d_model != self.input_dim:
             raise ValueError(
                 f"backbone.d_model={config.d_model} is not 3 x num_harmonics={self.input_dim}; make them agree"

@@ -58,4 +58,14 @@ def _refuse_unknown(config: Any, path: str, value: Any) -> None:
 def _listed(value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return list(value)
-    return value.split(",") if isinstance(value, str) else [value]
+    return [_number(text) for text in value.split(",")] if isinstance(value, str) else [value]
+
+
+def _number(text: str) -> int | float | str:
+    """A number where the text is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
