@@ -24,8 +24,8 @@ from undula.mixers.interference_linear import InterferenceLinearAttention as Int
 from undula.mixers.pure_wave import PureWaveAttention as PureWaveAttention
 from undula.mixers.pure_wave_linear import PureWaveLinearAttention as PureWaveLinearAttention
 from undula.mixers.short_conv import ShortConv as ShortConv
-from undula.models.audio_codec import AudioWaveDecoder as AudioWaveDecoder
-from undula.models.audio_codec import AudioWaveEncoder as AudioWaveEncoder
+from undula.models.audio_decoder import AudioWaveDecoder as AudioWaveDecoder
+from undula.models.audio_encoder import AudioWaveEncoder as AudioWaveEncoder
 from undula.models.backbone import Backbone as Backbone
 from undula.models.blocks import DeepNormParallelBlock as DeepNormParallelBlock
 from undula.models.blocks import NonCausalParallelBlock as NonCausalParallelBlock
