@@ -173,7 +173,7 @@ class AudioWaveEncoder(nn.Module):
         return self.filterbank(frame_spectra(samples, self.n_fft, self.hop_length)) / self.full_scale
 
     def _offset(self, heard: Complex[Tensor, "B T H"], earlier: Complex[Tensor, "B T H"]) -> Float[Tensor, "B T H"]:
-        """How much faster than its filter's centre each band turns, in Hz, from one sample to the next; 0 in silence."""
+        """How much faster than its filter's centre each band turns from one sample to the next, in Hz; 0 in silence."""
         turned = torch.view_as_real(heard * earlier.conj())
         radians = self.filterbank.centres().to(turned.dtype) * (2 * math.pi / self.sample_rate)
         cosine, sine = cos_sin(radians, turned.dtype)
