@@ -3,6 +3,8 @@
 from undula.audit.run import audit_language_model as audit_language_model
 from undula.audit.run import audit_mixer as audit_mixer
 from undula.experiments.animate import animate as animate
+from undula.experiments.codec import load_codec_run as load_codec_run
+from undula.experiments.codec import train_codec as train_codec
 from undula.experiments.compare import compare as compare
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
 from undula.experiments.run import load_run as load_run
@@ -24,6 +26,7 @@ from undula.mixers.interference_linear import InterferenceLinearAttention as Int
 from undula.mixers.pure_wave import PureWaveAttention as PureWaveAttention
 from undula.mixers.pure_wave_linear import PureWaveLinearAttention as PureWaveLinearAttention
 from undula.mixers.short_conv import ShortConv as ShortConv
+from undula.models.audio_codec import AudioCodec as AudioCodec
 from undula.models.audio_decoder import AudioWaveDecoder as AudioWaveDecoder
 from undula.models.audio_encoder import AudioWaveEncoder as AudioWaveEncoder
 from undula.models.backbone import Backbone as Backbone
@@ -31,6 +34,7 @@ from undula.models.blocks import DeepNormParallelBlock as DeepNormParallelBlock
 from undula.models.blocks import NonCausalParallelBlock as NonCausalParallelBlock
 from undula.models.blocks import ParallelBlock as ParallelBlock
 from undula.models.blocks import PreNormBlock as PreNormBlock
+from undula.models.config import AudioCodecConfig as AudioCodecConfig
 from undula.models.language_model import LanguageModel as LanguageModel
 from undula.models.size import parameter_count as parameter_count
 from undula.models.token_codec import TokenDecoder as TokenDecoder
@@ -45,8 +49,10 @@ from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer
+from undula.recipes.audio import AUDIO_RECIPES as AUDIO_RECIPES
 from undula.recipes.catalogue import RECIPES as RECIPES
 from undula.training.annealing import get_annealing_ratio as get_annealing_ratio
+from undula.training.audio_config import AudioTrainConfig as AudioTrainConfig
 from undula.training.config import TrainConfig as TrainConfig
 from undula.wave import Wave as Wave
 from undula.wave import plot_wave_series as plot_wave_series

@@ -5,6 +5,7 @@ import torch
 
 from undula.models.audio_codec import AudioCodec
 from undula.models.config import AudioCodecConfig
+from undula.models.wave_transformer import WaveTransformer
 from undula.wave import Wave
 
 SMALL = {
@@ -164,3 +165,36 @@ def test_a_wave_and_its_representation_sound_alike():
     decoder = codec().decoder
     x = sound(2, 5, 15)
     assert torch.equal(decoder(Wave.from_representation(x), causal=True), decoder(x, causal=True))
+
+
+def a_transformer():
+    part = codec()
+    sizes = {"transformer_num_layers": 1, "transformer_num_heads": 1, "transformer_heads_kv": 1, "dropout": 0.0}
+    model = WaveTransformer(part.encoder, part.decoder, 5, **sizes)
+    return model.double()
+
+
+def test_a_wave_transformer_of_sound_streams_and_does_not_look_ahead():
+    model, x = a_transformer(), sound(2, 97)
+    whole = model({"audio": x})
+    state, out = model.init_state(2, dtype=torch.float64), []
+    for piece in x.split([40, 3, 54], 1):
+        made, state = model({"audio": piece}, state=state)
+        out.append(made)
+    got = torch.cat(out, 1)
+    assert got.shape == (2, 13 * 8 - 32)
+    torch.testing.assert_close(got, whole[:, : got.shape[1]], rtol=0, atol=1e-9)
+    y = x.clone()
+    y[:, 80:] = sound(2, 17)
+    changed = (model({"audio": y}) - whole).abs() > 1e-11
+    assert not changed[:, : 80 - 32].any()
+    assert changed[:, 80 - 32 :].any()
+
+
+def test_a_wave_transformer_of_sound_learns_in_every_part_and_keeps_samples_apart():
+    model, x = a_transformer(), sound(2, 97)
+    out = model({"audio": x}, causal=True)
+    out.square().sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    y = torch.stack([x[0], sound(97)])
+    assert torch.equal(model({"audio": y})[0], out[0])

@@ -20,6 +20,8 @@ from undula.recipes.wave_gpt import SIZES, STANDARD, Size, ablated, wave_gpt
 
 GPT2_VOCABULARY = 50257
 """What the documented sizes were described with."""
+SOUNDS = (".wav", ".flac", ".ogg")
+"""What a name ends with that is to be a recording, whether there is one or not."""
 PASSAGE = 512
 """Tokens of the held-out text whose waves are drawn."""
 
@@ -42,7 +44,7 @@ def run(arguments: list[str]) -> int:
     elif asked.what == "sizes":
         show_sizes(screen)
     elif asked.what == "waves":
-        if asked.name is not None and Path(asked.name).is_file():
+        if asked.name is not None and (Path(asked.name).is_file() or asked.name.lower().endswith(SOUNDS)):
             show_sound(screen, Path(asked.name), asked.codec, asked.out)
         else:
             show_waves(screen, asked.name, asked.out)

@@ -86,11 +86,11 @@ def prepare_sounds(config: AudioDataConfig, sample_rate: int) -> Sounds:
             "one to hold out"
         )
     held = set(different[: max(1, min(len(different) - 1, round(config.val_fraction * len(different))))])
-    sides = [[r for r in recordings if (rank[r.name] in held) is side] for side in (False, True)]
+    train, held_out = ([r for r in recordings if (rank[r.name] in held) is side] for side in (False, True))
     whole = hashlib.sha256(struct.pack("<qq", sample_rate, len(held)))
-    for recording in [*sides[0], *sides[1]]:
+    for recording in [*train, *held_out]:
         whole.update(recording.digest)
-    return Sounds(config, *sides, whole.hexdigest())
+    return Sounds(config, train, held_out, whole.hexdigest())
 
 
 def load_recordings(source: str, sample_rate: int) -> list[Recording]:

@@ -35,8 +35,9 @@ def sound_picture(path: Path, run: Path | None = None) -> Figure:
         raise ValueError(f"{path} holds no sample; give a recording with sound")
     with torch.no_grad():
         encoder = measuring_encoder(sample_rate) if codec is None else codec.encoder
-        wave = encoder(sound[None], causal=codec is not None)
+        wave = encoder(sound[None]) if codec is None else codec.encode(sound[None])
         made = None if codec is None else codec(sound[None])[0]
+    # Causal frames end where centred ones have their middle.
     delay = 0 if codec is None else encoder.n_fft - encoder.n_fft // 2
     times = (torch.arange(wave.shape[1]) * encoder.hop_length - delay) / sample_rate
     return sound_figure(sound, wave[0], times, sample_rate, made)

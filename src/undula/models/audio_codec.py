@@ -64,7 +64,6 @@ class AudioCodec(nn.Module):
         """
         if lengths is not None:
             audio = torch.where(before_end(lengths, audio.shape[1]), audio, 0.0)
-        # Frames are whole at multiples of the hop alone: the last one that a sample needs may lie beyond its latency.
         wave = self.encoder(F.pad(audio, (0, self.latency)), causal=True)
         return wave[0] if isinstance(wave, tuple) else wave
 
@@ -93,5 +92,7 @@ class AudioCodec(nn.Module):
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> AudioCodecState:
         """Return the state before the first sample."""
-        parts = (part.init_state(batch_size, device=device, dtype=dtype) for part in (self.encoder, self.decoder))
-        return AudioCodecState(*parts)
+        return AudioCodecState(
+            self.encoder.init_state(batch_size, device=device, dtype=dtype),
+            self.decoder.init_state(batch_size, device=device, dtype=dtype),
+        )

@@ -77,7 +77,7 @@ def _spectrogram(ax: Axes, sound: Tensor, sample_rate: int, title: str) -> None:
         vmin=-RANGE_DB,
         vmax=0,
     )
-    ax.set(title=f"{title} (dB below its peak, {RANGE_DB:.0f} shown)", ylabel="Frequency (Hz)")
+    ax.set(title=f"{title} ({RANGE_DB:.0f} dB below its peak)", ylabel="Frequency (Hz)")
     ax.grid(visible=False)
 
 
