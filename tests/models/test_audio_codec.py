@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from undula.models.audio_codec import AudioWaveDecoder, AudioWaveEncoder
+from undula.models.audio_decoder import AudioWaveDecoder
+from undula.models.audio_encoder import AudioWaveEncoder
 
 SMALL = {
     "num_harmonics": 8,

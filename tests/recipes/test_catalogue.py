@@ -9,6 +9,7 @@ from undula.recipes.catalogue import DEFAULT, RECIPES, purpose
 from undula.recipes.changes import changed
 from undula.recipes.protocols import PROTOCOLS, with_protocol
 
+ENHANCED = ("wave_sparse_lm", "wave_gather_lm", "wave_curriculum_lm")
 COMPARED = ("wave_lm", "wave_attention_lm", "attention_lm", "attention_short_lm", "fft_conv_lm", "short_conv_lm")
 
 
@@ -19,7 +20,7 @@ def parameters(model):
 def test_every_recipe_has_its_own_name_and_a_purpose():
     assert {name: RECIPES[name]().name for name in RECIPES} == {name: name for name in RECIPES}
     assert all(purpose(RECIPES[name]).endswith(".") for name in RECIPES)
-    assert set(RECIPES) == {"smoke", "wave_gpt", *COMPARED}
+    assert set(RECIPES) == {"smoke", "wave_gpt", *ENHANCED, *COMPARED}
     assert DEFAULT == "wave_lm"
 
 
@@ -29,6 +30,19 @@ def test_recipes_that_are_compared_differ_in_the_model_alone(name, protocol):
     pair = [RECIPES[name](), RECIPES["attention_lm"]()]
     config, baseline = pair if protocol is None else [with_protocol(c, protocol, "t.txt") for c in pair]
     assert dataclasses.replace(config, name="", model=baseline.model) == dataclasses.replace(baseline, name="")
+
+
+def test_an_enhancement_changes_the_default_in_what_it_is_about_alone():
+    whole = RECIPES["wave_lm"]()
+    changes = {name: changed(RECIPES[name](), {"name": "wave_lm"}) for name in ENHANCED}
+    sparse = {"model.sparsity.k_ratio": 0.5, "model.backbone.d_ff": 344}
+    assert changes["wave_sparse_lm"] == changed(whole, sparse)
+    assert changes["wave_gather_lm"] == changed(whole, {**sparse, "model.sparsity.gather": True})
+    sliced = {"model.freq_limit": "slice", "model.codec.ordered": True, "curriculum.share": 0.5}
+    assert changes["wave_curriculum_lm"] == changed(whole, sliced)
+    sizes = {name: parameters(config.model) for name, config in changes.items()}
+    assert sizes["wave_sparse_lm"] == pytest.approx(parameters(whole.model), rel=0.01)
+    assert sizes["wave_gather_lm"] < 0.6 * parameters(whole.model)
 
 
 @pytest.mark.parametrize("vocab_size", [67, 257])

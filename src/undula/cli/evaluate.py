@@ -1,10 +1,11 @@
-"""Score the model of a run on its whole held-out text, or on any text."""
+"""Score the model of a run on all that it holds out, text or recordings, or on any text or recordings."""
 
 from pathlib import Path
 
 from undula.cli.arguments import parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
+from undula.cli.sound import evaluate_sound
 from undula.optional import late_import
 
 
@@ -12,8 +13,12 @@ def run(arguments: list[str]) -> int:
     """Print the score; returns the exit code."""
     reader = parser("evaluate", __doc__ or "")
     reader.add_argument("run", type=str, help="folder of a run")
-    reader.add_argument("--data", type=str, help="a text file or folder (default: the run's held-out text)")
+    reader.add_argument(
+        "--data", type=str, help="a file or folder of text, or of sound (default: what the run holds out)"
+    )
     asked = reader.parse_args(arguments)
+    if late_import("undula.experiments.codec").is_codec_run(Path(asked.run)):
+        return evaluate_sound(Path(asked.run), asked.data, console())
     score = late_import("undula.experiments.run").evaluate_run(Path(asked.run), asked.data)
     rows = [
         ("bits per byte", f"{score.bits_per_byte:.4f}"),

@@ -11,13 +11,17 @@ from rich.console import Console
 from undula.cli.arguments import parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
+from undula.cli.sound import show_sound, show_sound_run
 from undula.config import to_dict
 from undula.optional import late_import
+from undula.recipes.audio import AUDIO_RECIPES
 from undula.recipes.catalogue import RECIPES, purpose
 from undula.recipes.wave_gpt import SIZES, STANDARD, Size, ablated, wave_gpt
 
 GPT2_VOCABULARY = 50257
 """What the documented sizes were described with."""
+SOUNDS = (".wav", ".flac", ".ogg")
+"""What a name ends with that is to be a recording, whether there is one or not."""
 PASSAGE = 512
 """Tokens of the held-out text whose waves are drawn."""
 
@@ -25,9 +29,12 @@ PASSAGE = 512
 def run(arguments: list[str]) -> int:
     """Print or draw; returns the exit code."""
     reader = parser("show", __doc__ or "")
-    reader.add_argument("what", type=str, help="folder of a run, or: waves RUN, mixers, recipes, recipes NAME, sizes")
-    reader.add_argument("name", nargs="?", help="RUN of `waves`, NAME of `recipes`")
-    reader.add_argument("--out", type=str, help="folder for the pictures of `waves` (default: RUN/plots)")
+    reader.add_argument(
+        "what", type=str, help="folder of a run, or: waves RUN, waves SOUND, mixers, recipes, recipes NAME, sizes"
+    )
+    reader.add_argument("name", nargs="?", help="RUN or recording of `waves`, NAME of `recipes`")
+    reader.add_argument("--out", type=str, help="folder for the pictures of `waves` (default: RUN/plots, or plots)")
+    reader.add_argument("--codec", type=str, help="run of an audio codec, to draw what it makes of a recording")
     asked = reader.parse_args(arguments)
     screen = console()
     if asked.what == "mixers":
@@ -37,7 +44,10 @@ def run(arguments: list[str]) -> int:
     elif asked.what == "sizes":
         show_sizes(screen)
     elif asked.what == "waves":
-        show_waves(screen, asked.name, asked.out)
+        if asked.name is not None and (Path(asked.name).is_file() or asked.name.lower().endswith(SOUNDS)):
+            show_sound(screen, Path(asked.name), asked.codec, asked.out)
+        else:
+            show_waves(screen, asked.name, asked.out)
     else:
         show_run(screen, Path(asked.what))
     return SUCCESS
@@ -61,14 +71,17 @@ def show_mixers(screen: Console) -> None:
 def show_recipes(screen: Console, name: str | None) -> None:
     """Print all recipes; of a named one, its whole configuration, ready for --config."""
     if name is not None:
-        screen.print(json.dumps(to_dict(RECIPES[name]()), indent=1), soft_wrap=True, markup=False)
+        recipe = AUDIO_RECIPES[name] if name in AUDIO_RECIPES else RECIPES[name]
+        screen.print(json.dumps(to_dict(recipe()), indent=1), soft_wrap=True, markup=False)
         return
     rows = []
     for recipe in RECIPES:
         config = RECIPES[recipe]()
         tokens = config.steps * config.batch_size * config.accumulation * config.data.block_size
         rows.append((recipe, config.data.source, tokens, purpose(RECIPES[recipe])))
-    screen.print(table(("recipe", "text", "tokens", "what it is"), rows))
+    screen.print(table(("recipe", "text", "tokens", "what it is"), rows), "")
+    sounds = [(name, AUDIO_RECIPES[name]().data.source, purpose(AUDIO_RECIPES[name])) for name in AUDIO_RECIPES]
+    screen.print(table(("recipe", "sound", "what it is"), sounds))
 
 
 def show_sizes(screen: Console) -> None:
@@ -84,7 +97,7 @@ def show_sizes(screen: Console) -> None:
 
 
 def show_waves(screen: Console, name: str | None, out: str | None) -> None:
-    """Draw the waves and filters of a run into files.
+    """Draw the waves and filters of a run of a language model into files.
 
     Raises:
         ValueError: when no run is named, or its model has neither waves nor filters.
@@ -109,6 +122,12 @@ def show_waves(screen: Console, name: str | None, out: str | None) -> None:
 
 def show_run(screen: Console, folder: Path) -> None:
     """Print configuration, scores, checkpoints and parameters of a run."""
+    if late_import("undula.experiments.codec").is_codec_run(folder):
+        config = late_import("undula.experiments.codec").read_codec_config(folder)
+        screen.print(table(("configuration", str(folder)), _flat(to_dict(config))), "")
+        show_sound_run(screen, folder)
+        screen.print(table(("checkpoint", "size", "state"), _checkpoints(folder)))
+        return
     runs = late_import("undula.experiments.run")
     config, lines = runs.read_config(folder), runs.read_metrics(folder)
     screen.print(table(("configuration", str(folder)), _flat(to_dict(config))), "")

@@ -1,7 +1,7 @@
 """Train a recipe into a run folder, or go on with a run that was stopped."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -9,10 +9,14 @@ from undula.cli.arguments import parser, read_yaml, split_overrides
 from undula.cli.main import INTERRUPTED, SUCCESS
 from undula.cli.progress import LiveProgress
 from undula.cli.screen import console, table
+from undula.cli.sound import how_to_resume, train_sound
 from undula.optional import late_import
+from undula.recipes.audio import AUDIO_RECIPES
 from undula.recipes.catalogue import DEFAULT, RECIPES
 from undula.recipes.changes import changed
 from undula.training.config import TrainConfig
+
+C = TypeVar("C")
 
 
 def run(arguments: list[str]) -> int:
@@ -21,7 +25,9 @@ def run(arguments: list[str]) -> int:
     reader = parser(
         "train", f"{__doc__} Values are changed by dotted keys: undula train wave_lm steps=500 data.source=my.txt"
     )
-    reader.add_argument("recipe", nargs="?", help=f"one of {', '.join(RECIPES)} (default: {DEFAULT})")
+    reader.add_argument(
+        "recipe", nargs="?", help=f"one of {', '.join([*RECIPES, *AUDIO_RECIPES])} (default: {DEFAULT})"
+    )
     reader.add_argument("--out", type=str, help="the run's folder (default: runs/NAME)")
     reader.add_argument("--resume", type=str, help="go on with the run in this folder, from its last checkpoint")
     reader.add_argument("--config", type=str, help="YAML file, or a run's config.json, with values to replace")
@@ -31,14 +37,24 @@ def run(arguments: list[str]) -> int:
         folder = Path(asked.resume)
         if asked.recipe or overrides or asked.config or asked.out:
             raise ValueError(f"--resume goes on with the configuration in {folder}; leave out all else")
+        codecs = late_import("undula.experiments.codec")
+        if codecs.is_codec_run(folder):
+            return train_sound(codecs.read_codec_config(folder), folder, screen, resume=True)
         return train(late_import("undula.experiments.run").read_config(folder), folder, screen, resume=True)
+    if asked.recipe in AUDIO_RECIPES:
+        sound = configured(AUDIO_RECIPES[asked.recipe](), asked.config, overrides)
+        return train_sound(sound, Path(asked.out or Path("runs") / sound.name), screen, resume=False)
     config = chosen(asked.recipe, asked.config, overrides)
     return train(config, Path(asked.out or Path("runs") / config.name), screen, resume=False)
 
 
 def chosen(recipe: str | None, file: str | None, overrides: dict[str, Any]) -> TrainConfig:
     """Return a recipe's configuration with the values of a file, then those of the command line."""
-    config = RECIPES[recipe or DEFAULT]()
+    return configured(RECIPES[recipe or DEFAULT](), file, overrides)
+
+
+def configured(config: C, file: str | None, overrides: dict[str, Any]) -> C:
+    """Return a configuration with the values of a file, then those of the command line."""
     if file is not None:
         config = changed(config, read_yaml(Path(file)))
     return changed(config, overrides)
@@ -63,10 +79,3 @@ def train(config: TrainConfig, folder: Path, screen: Console, *, resume: bool) -
     ]
     screen.print(table(("run", str(folder)), rows))
     return SUCCESS
-
-
-def how_to_resume(folder: Path, step: int) -> str:
-    """Return what to do after Ctrl-C."""
-    latest = folder / "LATEST"
-    kept = latest.read_text(encoding="utf-8").strip() if latest.is_file() else "none yet, so it begins again"
-    return f"stopped at step {step}; last checkpoint: {kept}. Go on with: undula train --resume {folder}"

@@ -59,3 +59,30 @@ class DataConfig:
             raise ValueError(f"val_fraction={self.val_fraction}; wanted a share between 0 and 1, such as 0.1")
         if self.tokenizer == "bpe" and self.vocab_size < SMALLEST_BPE:
             raise ValueError(f"vocab_size={self.vocab_size}; a bpe tokenizer needs at least {SMALLEST_BPE}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioDataConfig:
+    """Recordings, their split into training and held out, and the pieces that training hears.
+
+    Args:
+        source: `tones` (made from a seed), a recording, or a folder of wav, flac or ogg files; what is not plain PCM
+            needs the extra `audio`.
+        crop_length: samples in one piece.
+        val_fraction: share of the recordings that is held out, whole.
+        split_seed: which ones are held out.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
+
+    source: str = "tones"
+    crop_length: int = 4000
+    val_fraction: float = 0.05
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop_length < 1:
+            raise ValueError(f"crop_length={self.crop_length}; wanted at least 1 sample")
+        if not 0.0 < self.val_fraction < 1.0:
+            raise ValueError(f"val_fraction={self.val_fraction}; wanted a share between 0 and 1, such as 0.05")

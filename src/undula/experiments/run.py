@@ -8,13 +8,11 @@ tensorboard          what TensorBoard reads, where that tracker is asked for
 """
 
 import dataclasses
-import json
 import logging
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -22,10 +20,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from undula.config import from_dict, to_dict
 from undula.data.build import Prepared, evaluation_stream, prepare
 from undula.data.stream import EvalWindows
-from undula.files import write_flushed
+from undula.experiments.folder import CONFIG, is_first_process, open_new, read_values, refuse_changes
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.ops.metrics import Metrics
+from undula.training.audio_config import AUDIO_CODEC
 from undula.training.config import TrainConfig
 from undula.training.manifest import Checkpoint, newest_whole
 from undula.training.quiet import no_progress_bars
@@ -33,8 +32,6 @@ from undula.training.records import METRICS, Line, Listener, drop_lines_after, r
 from undula.training.state import kept_rng
 from undula.training.trainer import BUILDING, RunTrainer
 from undula.validation.evaluate import evaluate
-
-CONFIG = "config.json"
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +107,7 @@ def train_run(
         torch.manual_seed(config.seed)
         model = _build_model(config, prepared.tokenizer)
         model.model.use_counts(prepared.train.counts())
-        checkpoint = _open_for_resume(config, prepared, out) if resume else _open_new(config, out)
+        checkpoint = _open_for_resume(config, prepared, out) if resume else open_new(out, to_dict(config))
         trainer = RunTrainer(model, config, prepared, out, progress)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
         # A run that was finished before has no step left, after which it would be scored.
@@ -133,15 +130,12 @@ def read_config(folder: Path) -> TrainConfig:
         FileNotFoundError: when the folder is no run.
         ValueError: when its configuration cannot be read.
     """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no {CONFIG}; give one that `train` made")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); the run cannot be read") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds a {type(values).__name__}, wanted the keys of a configuration")
+    values = read_values(folder)
+    if values.get("task") == AUDIO_CODEC:
+        raise ValueError(
+            f"{folder} is the run of an audio codec, not of a language model; what there is for it: undula evaluate, "
+            "undula show waves SOUND --codec RUN, undula train --resume"
+        )
     return from_dict(TrainConfig, values, CONFIG)
 
 
@@ -212,33 +206,17 @@ def _build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> Und
     return UndulaForCausalLM(UndulaConfig(model=to_dict(config.model), pad_token_id=pad, eos_token_id=eos))
 
 
-def _open_new(config: TrainConfig, out: Path) -> None:
-    if not _is_first_process():
-        return
-    if (out / CONFIG).exists():
-        raise ValueError(f"{out} holds a run already; resume it, or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    write_flushed(out / CONFIG, json.dumps(to_dict(config), indent=1) + "\n")
-
-
 def _open_for_resume(config: TrainConfig, prepared: Prepared, out: Path) -> Checkpoint | None:
-    changed = _differences(to_dict(read_config(out)), to_dict(config))
-    if changed:
-        raise ValueError(f"{out} was made from another configuration: {', '.join(changed)}; start a new run for it")
+    refuse_changes(out, to_dict(read_config(out)), to_dict(config))
     checkpoint = newest_whole(out)
     if checkpoint is None:
         log.warning("%s has no checkpoint yet; starting from the first step", out)
     else:
         _check_text(checkpoint, prepared)
-    if _is_first_process():
+    if is_first_process():
         shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
         drop_lines_after(out / METRICS, 0 if checkpoint is None else checkpoint.step)
     return checkpoint
-
-
-def _is_first_process() -> bool:
-    """Whether this process writes the folder; torchrun numbers the processes that it starts."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:
@@ -247,15 +225,3 @@ def _check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:
             f"{prepared.config.source} is no longer the text that {checkpoint.path} was trained on; "
             "bring the old text back, or start a new run"
         )
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], where: str = "") -> list[str]:
-    """Return "key: old -> new" for every value that differs, keys dotted."""
-    found = []
-    for key in {**old, **new}:
-        a, b, path = old.get(key), new.get(key), f"{where}{key}"
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{path}.")
-        elif a != b:
-            found.append(f"{path}: {a!r} -> {b!r}")
-    return found

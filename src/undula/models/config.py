@@ -113,3 +113,23 @@ class ModelConfig:
     """What a frequency curriculum does in the wave family: fade amplitudes above its limit, or leave harmonics out."""
     packets: PacketConfig = field(default_factory=PacketConfig)
     """Read by the wave_gpt family only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioCodecConfig:
+    """Between sound and waves: the sizes of an encoder and its decoder."""
+
+    sample_rate: int = 8000
+    num_harmonics: int = 32
+    """Harmonics of each frame's wave: 3 num_harmonics numbers for every hop_length samples."""
+    n_fft: int = 384
+    """Length of a frame in samples."""
+    hop_length: int = 96
+    d_model: int = 128
+    num_heads: int = 4
+    num_layers: int = 3
+    """Of the encoder, and again of the decoder."""
+    mixer: str = "short_conv"
+    dropout: float = 0.0
+    freq_range: tuple[float, float] = (20.0, 3000.0)
+    """Lowest and highest frequency of a harmonic in Hz."""

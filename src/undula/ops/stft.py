@@ -3,11 +3,12 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Complex, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from undula.ops.fft import irfft, rfft
+from undula.ops.synthesis import overlap_add
 
 
 def tight_hann(
@@ -44,11 +45,23 @@ def stft(
         hop_length: samples from one frame to the next.
         causal: no look-ahead, at the price of n_fft samples of delay when the signal is put together again.
     """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))
     before = _padding_before(n_fft, causal)
-    frames = F.pad(x, (before, n_fft - before)).unfold(-1, n_fft, hop_length)
+    return frame_spectra(F.pad(x, (before, n_fft - before)), n_fft, hop_length)
+
+
+def frame_spectra(x: Float[Tensor, "*batch L"], n_fft: int, hop_length: int) -> Complex[Tensor, "*batch T F"]:
+    """Return the spectra of the frames that lie within the signal, the first one at its start; see `stft`."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
     window = tight_hann(n_fft, hop_length, device=x.device, dtype=x.dtype)
-    return rfft((frames * window).roll(-(n_fft // 2), -1))
+    return rfft((x.unfold(-1, n_fft, hop_length) * window).roll(-(n_fft // 2), -1))
+
+
+def windowed_frames(
+    spectrum: Complex[Tensor, "*batch T F"], n_fft: int, hop_length: int
+) -> Float[Tensor, "*batch T n_fft"]:
+    """Return the samples of each spectrum under its window: overlapped and added, they are the signal of `stft`."""
+    window = tight_hann(n_fft, hop_length, device=spectrum.device, dtype=spectrum.real.dtype)
+    return irfft(spectrum, n_fft).roll(n_fft // 2, -1) * window
 
 
 def istft(
@@ -75,10 +88,9 @@ def istft(
     window = tight_hann(n_fft, hop_length, device=spectrum.device, dtype=spectrum.real.dtype)
     before, steps = _padding_before(n_fft, causal), spectrum.shape[-2]
     length = (steps - 1) * hop_length if length is None else length
-    frames = irfft(spectrum, n_fft).roll(n_fft // 2, -1) * window
-    signal = _overlap_add(frames, hop_length)
+    signal = overlap_add(windowed_frames(spectrum, n_fft, hop_length), hop_length)
     if not causal:
-        cover = _overlap_add(window.square().expand(steps, n_fft), hop_length)
+        cover = overlap_add(window.square().expand(steps, n_fft), hop_length)
         signal = signal / torch.where(cover > 1e-4, cover, torch.ones_like(cover))
     signal = signal[..., before : before + length]
     return F.pad(signal, (0, length - signal.shape[-1]))
@@ -124,10 +136,3 @@ def triangle_filters(
 
 def _padding_before(n_fft: int, causal: bool) -> int:
     return n_fft if causal else n_fft // 2
-
-
-def _overlap_add(frames: Float[Tensor, "*batch T L"], hop_length: int) -> Float[Tensor, "*batch samples"]:
-    steps, width = frames.shape[-2:]
-    total = (steps - 1) * hop_length + width
-    columns = frames.flatten(0, -3).transpose(-1, -2) if frames.ndim > 2 else frames.t()[None]
-    return F.fold(columns, (1, total), (1, width), stride=(1, hop_length)).reshape(*frames.shape[:-2], total)

@@ -29,7 +29,7 @@ DEFAULT = "wave_lm"
 """The recipe that is trained when none is named."""
 
 
-def purpose(recipe: Recipe) -> str:
+def purpose(recipe: Callable[[], Any]) -> str:
     """Return what a recipe is for: the first line of its docstring."""
     return (recipe.__doc__ or "").strip().partition("\n")[0]
 

@@ -1,0 +1,176 @@
+"""The run of an audio codec: train it into a folder, resume it, load the codec, score it.
+
+The folder is laid out as that of a language model; a checkpoint holds config.json and model.safetensors, and beside
+them what a resumed run needs.
+"""
+
+import dataclasses
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from undula.config import from_dict, to_dict
+from undula.data.audio import Sounds, load_recordings, prepare_sounds
+from undula.experiments.folder import CONFIG, open_new, read_values, refuse_changes
+from undula.models.audio_codec import AudioCodec
+from undula.models.audio_files import load_codec
+from undula.training.audio_config import AUDIO_CODEC, AudioTrainConfig
+from undula.training.codec import CodecListener, CodecTrainer
+from undula.training.manifest import Checkpoint, newest_whole
+from undula.training.records import METRICS, drop_lines_after
+from undula.training.state import kept_rng
+from undula.training.trainer import BUILDING
+from undula.validation.sound import SoundScore, evaluate_codec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecResult:
+    """What came of a run.
+
+    Args:
+        folder: where it is.
+        config: what was run.
+        checkpoint: the last one.
+        validation: score of the held-out recordings after the last step.
+        parameters: trained numbers of the codec.
+        numbers_per_sample: of its waves.
+        where: what ran it, such as "cpu, float32".
+    """
+
+    folder: Path
+    config: AudioTrainConfig
+    checkpoint: Path
+    validation: SoundScore
+    parameters: int
+    numbers_per_sample: float
+    where: str
+
+
+def train_codec(
+    config: AudioTrainConfig, out: Path, *, resume: bool = False, progress: CodecListener | None = None
+) -> CodecResult:
+    """Train an audio codec into a folder; the global random generators are left as they were.
+
+    Args:
+        config: the whole run.
+        out: the run's folder; made if needed.
+        resume: go on where the newest whole checkpoint ends, bit for bit; without one, from the start.
+        progress: told about the progress.
+
+    Raises:
+        ValueError: when `out` holds a run already (without resume), was made from another configuration or other sounds
+            (with resume), or has no whole checkpoint left; when the loss is no longer finite.
+        FileNotFoundError: when there is no run to resume, or no recording.
+        OSError: when the disk is full.
+    """
+    with kept_rng():
+        sounds = prepare_sounds(config.data, config.model.sample_rate)
+        config = _resolved(config)
+        torch.manual_seed(config.seed)
+        codec = AudioCodec(config.model)
+        checkpoint = _open_for_resume(config, sounds, out) if resume else open_new(out, to_dict(config))
+        trainer = CodecTrainer(codec, config, sounds, out, progress)
+        validation = trainer.train(checkpoint)
+    shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+    return CodecResult(
+        folder=out,
+        config=config,
+        checkpoint=out / "checkpoints" / f"step-{config.steps}",
+        validation=validation,
+        parameters=sum(p.numel() for p in codec.parameters()),
+        numbers_per_sample=codec.numbers_per_sample,
+        where=trainer.where,
+    )
+
+
+def is_codec_run(folder: Path) -> bool:
+    """Return whether a run trained an audio codec.
+
+    Raises:
+        FileNotFoundError: when the folder is no run.
+        ValueError: when its configuration cannot be read.
+    """
+    return read_values(folder).get("task") == AUDIO_CODEC
+
+
+def read_codec_config(folder: Path) -> AudioTrainConfig:
+    """Return the configuration of a codec's run.
+
+    Raises:
+        FileNotFoundError: when the folder is no run.
+        ValueError: when its configuration is of something else, or cannot be read.
+    """
+    values = read_values(folder)
+    if values.get("task") != AUDIO_CODEC:
+        raise ValueError(f"{folder} is not the run of an audio codec; train one with: undula train audio_codec")
+    return from_dict(AudioTrainConfig, values, CONFIG)
+
+
+def load_codec_run(folder: Path) -> AudioCodec:
+    """Return the codec of a run's newest whole checkpoint, in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: when the folder is no run, or has no checkpoint yet.
+        ValueError: when it is not the run of a codec, or every checkpoint is damaged.
+    """
+    read_codec_config(folder)
+    return load_codec(_newest(folder).path)
+
+
+def evaluate_codec_run(folder: Path, data: str | None = None) -> SoundScore:
+    """Return the score of a run's codec.
+
+    Args:
+        folder: the run's folder.
+        data: a recording or a folder of them, scored whole; by default the run's own held-out recordings.
+
+    Raises:
+        FileNotFoundError: when the folder is no run, or the recordings do not exist.
+        ValueError: when the run's recordings are no longer what they were, or one cannot be read.
+    """
+    config, codec = read_codec_config(folder), load_codec_run(folder)
+    if data is not None:
+        return evaluate_codec(codec, load_recordings(data, config.model.sample_rate))
+    sounds = prepare_sounds(config.data, config.model.sample_rate)
+    _check_sounds(_newest(folder), sounds)
+    return evaluate_codec(codec, sounds.held_out)
+
+
+def _newest(folder: Path) -> Checkpoint:
+    checkpoint = newest_whole(folder)
+    if checkpoint is None:
+        raise FileNotFoundError(f"{folder} has no checkpoint yet; resume the run until it has saved one")
+    return checkpoint
+
+
+def _resolved(config: AudioTrainConfig) -> AudioTrainConfig:
+    """The configuration with a path that means the same from any folder."""
+    source = Path(config.data.source)
+    if not source.exists():
+        return config
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=str(source.resolve())))
+
+
+def _open_for_resume(config: AudioTrainConfig, sounds: Sounds, out: Path) -> Checkpoint | None:
+    refuse_changes(out, to_dict(read_codec_config(out)), to_dict(config))
+    checkpoint = newest_whole(out)
+    if checkpoint is None:
+        log.warning("%s has no checkpoint yet; starting from the first step", out)
+    else:
+        _check_sounds(checkpoint, sounds)
+    shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+    drop_lines_after(out / METRICS, 0 if checkpoint is None else checkpoint.step)
+    return checkpoint
+
+
+def _check_sounds(checkpoint: Checkpoint, sounds: Sounds) -> None:
+    if checkpoint.data != sounds.fingerprint:
+        raise ValueError(
+            f"{sounds.config.source} no longer holds the recordings that {checkpoint.path} was trained on; bring them "
+            "back, or start a new run"
+        )

@@ -1,0 +1,139 @@
+"""The loop of an audio codec: what it writes, how it goes on, and what stops it."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from undula.data import audio
+from undula.data.config import AudioDataConfig
+from undula.experiments import codec as runs
+from undula.losses.config import SoundLossConfig
+from undula.models.config import AudioCodecConfig
+from undula.optim.config import OptimConfig
+from undula.training import codec as training
+from undula.training.audio_config import AudioTrainConfig
+from undula.training.manifest import newest_whole
+from undula.training.records import read_lines
+from undula.training.state import load_tree
+from undula.training.trainer import NonFiniteError
+
+SIZES = {"num_harmonics": 4, "n_fft": 64, "hop_length": 16, "d_model": 8, "num_layers": 1, "sample_rate": 8000}
+
+
+def tiny(**changes):
+    values = {
+        "name": "tiny",
+        "model": AudioCodecConfig(**SIZES, dropout=0.1),
+        "data": AudioDataConfig(crop_length=200),
+        "optim": OptimConfig(warmup_steps=2),
+        "loss": SoundLossConfig(n_fft=(32, 64)),
+        "steps": 6,
+        "batch_size": 2,
+        "log_every": 1,
+        "eval_every": 3,
+        "save_every": 2,
+        "device": "cpu",
+    }
+    return AudioTrainConfig(**values | changes)
+
+
+@pytest.fixture(autouse=True)
+def few_tones(monkeypatch):
+    monkeypatch.setattr(audio, "NUM_TONES", 6)
+    tones = audio.synthetic_tones
+    monkeypatch.setattr(audio, "synthetic_tones", lambda rate: tones(rate, 6))
+
+
+def lines(run):
+    return [{k: v for k, v in line.items() if k != "sound_per_second"} for line in read_lines(run / "metrics.jsonl")]
+
+
+def test_a_run_is_a_folder_and_is_told(tmp_path):
+    told = []
+    before = torch.get_rng_state()
+    result = runs.train_codec(tiny(), tmp_path / "run", progress=told.append)
+    assert torch.equal(torch.get_rng_state(), before)
+    written = lines(result.folder)
+    assert [line["step"] for line in written if "loss" in line] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in written if "validation_si_sdr" in line] == [3, 6]
+    assert written[-1]["validation_si_sdr"] == result.validation.mean
+    for line in written:
+        if "loss" in line:
+            assert abs(line["loss"] - line["waveform"] - 0.3 * line["spectral"]) < 1e-6
+    assert (told[0].step, told[-1].step, told[-1].validation.mean) == (0, 6, result.validation.mean)
+    assert [p.name for p in sorted((result.folder / "checkpoints").iterdir())] == ["step-4", "step-6"]
+    assert {"config.json", "model.safetensors"} <= {p.name for p in result.checkpoint.iterdir()}
+    config = json.loads((result.folder / "config.json").read_text())
+    assert (config["task"], config["model"]["num_harmonics"]) == ("audio_codec", 4)
+    assert result.parameters == sum(p.numel() for p in runs.load_codec_run(result.folder).parameters())
+    assert result.numbers_per_sample == 3 * 4 / 16
+
+
+def test_training_makes_the_loss_smaller_and_the_loaded_codec_has_the_score(tmp_path):
+    config = tiny(steps=30, eval_every=30, save_every=30, optim=OptimConfig(learning_rate=1e-2, warmup_steps=2))
+    result = runs.train_codec(config, tmp_path / "run")
+    losses = [line["loss"] for line in lines(result.folder) if "loss" in line]
+    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
+    assert runs.evaluate_codec_run(result.folder).mean == result.validation.mean
+    assert runs.evaluate_codec_run(result.folder, "tones").ratios.keys() >= result.validation.ratios.keys()
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    whole = runs.train_codec(tiny(), tmp_path / "whole")
+
+    def stop(progress):
+        if progress.step == 5:
+            raise KeyboardInterrupt
+
+    stopped = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        runs.train_codec(tiny(), stopped, progress=stop)
+    assert newest_whole(stopped).step == 4
+    torch.rand(7)
+    again = runs.train_codec(tiny(), stopped, resume=True)
+    assert lines(stopped) == lines(whole.folder)
+    for name in ("config.json", "model.safetensors", "optimizer.safetensors", "schedule.safetensors"):
+        assert (whole.checkpoint / name).read_bytes() == (again.checkpoint / name).read_bytes(), name
+    # Not Python's generator: the type checker of the tests draws from it.
+    drawn = [load_tree(run.checkpoint / "rng-0.safetensors")["torch"] for run in (whole, again)]
+    assert torch.equal(*drawn)
+    # A run that is finished is scored, not trained.
+    assert runs.train_codec(tiny(), stopped, resume=True).validation == whole.validation
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
+    result = runs.train_codec(tiny(), tmp_path / "run")
+    (result.checkpoint / "model.safetensors").write_bytes(b"half")
+    assert newest_whole(result.folder).step == 4
+    assert runs.train_codec(tiny(), result.folder, resume=True).validation == result.validation
+    assert "model.safetensors is not what was written" in caplog.text
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    out = tmp_path / "run"
+    runs.train_codec(tiny(steps=2, save_every=2), out)
+    with pytest.raises(ValueError, match="holds a run already"):
+        runs.train_codec(tiny(), out)
+    with pytest.raises(ValueError, match="made from another configuration: steps: 2 -> 6"):
+        runs.train_codec(tiny(save_every=2), out, resume=True)
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+        runs.load_codec_run(tmp_path)
+    other = json.loads((out / "checkpoints" / "step-2" / "manifest.json").read_text()) | {"data": "other"}
+    (out / "checkpoints" / "step-2" / "manifest.json").write_text(json.dumps(other))
+    with pytest.raises(ValueError, match="tones no longer holds the recordings"):
+        runs.evaluate_codec_run(out)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "waveform_distance", lambda made, batch: made.sum() * torch.nan)
+    with pytest.raises(NonFiniteError, match="the loss is nan after 0 whole steps; stopped, the batch is in"):
+        runs.train_codec(tiny(), tmp_path / "run")
+    assert (tmp_path / "run" / "debug" / "step-0" / "batch.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size", "eval_every", "seed"])
+def test_bad_values_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=-1; wanted"):
+        dataclasses.replace(tiny(), **{name: -1})
