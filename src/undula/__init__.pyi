@@ -21,6 +21,7 @@ from undula.mixers.cosine import CosineAttention as CosineAttention
 from undula.mixers.fft_conv import FFTConv as FFTConv
 from undula.mixers.interference import InterferenceAttention as InterferenceAttention
 from undula.mixers.interference_linear import InterferenceLinearAttention as InterferenceLinearAttention
+from undula.mixers.phase_coherent import PhaseCoherentAttention as PhaseCoherentAttention
 from undula.mixers.pure_wave import PureWaveAttention as PureWaveAttention
 from undula.mixers.pure_wave_linear import PureWaveLinearAttention as PureWaveLinearAttention
 from undula.mixers.short_conv import ShortConv as ShortConv
@@ -30,6 +31,7 @@ from undula.models.backbone import Backbone as Backbone
 from undula.models.blocks import DeepNormParallelBlock as DeepNormParallelBlock
 from undula.models.blocks import NonCausalParallelBlock as NonCausalParallelBlock
 from undula.models.blocks import ParallelBlock as ParallelBlock
+from undula.models.blocks import PhaseCoherentParallelBlock as PhaseCoherentParallelBlock
 from undula.models.blocks import PreNormBlock as PreNormBlock
 from undula.models.language_model import LanguageModel as LanguageModel
 from undula.models.size import parameter_count as parameter_count
@@ -41,6 +43,7 @@ from undula.models.wave_transformer import WaveTransformer as WaveTransformer
 from undula.nn.feed_forward import PositionWiseFeedForward as PositionWiseFeedForward
 from undula.nn.feed_forward import SwiGLU as SwiGLU
 from undula.nn.norms import RMSNorm as RMSNorm
+from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer

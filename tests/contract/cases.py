@@ -2,14 +2,14 @@
 
 import torch
 
-from tests.reference import cosine, interference, pure_wave
+from tests.reference import cosine, interference, phase_coherent, pure_wave
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from undula.mixers.base import MIXERS, build_mixer
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.models.language_model import FAMILIES, build_language_model
 
-WIDTH, HEADS, VOCAB = 16, 4, 19
+WIDTH, HEADS, VOCAB = 24, 4, 19
 
 OPTIONS = {
     "attention": [
@@ -26,11 +26,25 @@ OPTIONS = {
         {"formulation": "evolved", "normalisation": "sum", "contrast": 1.5},
     ],
     "interference_linear": [{"num_waves": 5}],
+    "phase_coherent": [
+        {"use_flash": False},
+        {"harmonics": "grouped", "num_kv_heads": 2, "dropout": 0.2, "yarn_scale": 4.0, "max_seq_len": 4},
+        {"phase_coherence_mode": "complex", "phase_temp": 0.5, "num_kv_heads": 1, "use_yarn": False},
+        {"phase_coherence_mode": "complex", "harmonics": "grouped", "dropout": 0.2},
+    ],
     "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
     "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],
     "short_conv": [{}, {"taps": 2, "short_conv": 1}],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
+
+ALTERNATIVES = {
+    "phase_coherent": (
+        {"harmonics": "shared", "phase_coherence_mode": "complex", "yarn_scale": 2.0},
+        {"harmonics": "grouped", "yarn_scale": 4.0},
+    )
+}
+"""Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
 MIXER_CASES = [(name, options) for name in MIXERS for options in OPTIONS.get(name, [{}])]
 
@@ -80,6 +94,9 @@ REFERENCES = {
         options.get("contrast", 1.0),
     ),
     "interference_linear": lambda x, p, options, causal, mask: interference.linear_mixer(x, p, HEADS, causal, mask),
+    "phase_coherent": lambda x, p, options, causal, mask: phase_coherent.mixer(
+        x, p, HEADS, options.get("num_kv_heads", HEADS), causal, mask, **options
+    ),
     "pure_wave": lambda x, p, options, causal, mask: pure_wave.mixer(
         x, p, options.get("kernel", "elu_plus_one"), causal, mask
     ),
@@ -103,5 +120,5 @@ def model(family, pattern, block="pre_norm", dropout=0.1):
     backbone = BackboneConfig(
         d_model=12, num_layers=2, num_heads=2, mixers=pattern, block=block, d_ff=16, dropout=dropout
     )
-    codec = CodecConfig(d_model=8, num_heads=2, mixer=pattern[0], dropout=dropout)
+    codec = CodecConfig(d_model=12, num_heads=2, mixer=pattern[0], dropout=dropout)
     return build_language_model(ModelConfig(family=family, vocab_size=VOCAB, backbone=backbone, codec=codec))
