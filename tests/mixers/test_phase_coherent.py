@@ -77,6 +77,8 @@ def test_true_phases_take_the_place_of_those_of_the_input(mode):
     want = reference.mixer(x.numpy(), numbers(mixer), 4, 2, True, mask.numpy(), **options)
     got = mixer(x, True, mask, phases=phases.masked_fill(~mask[..., None], torch.nan))
     np.testing.assert_allclose(got.detach().numpy()[mask], want[mask], atol=1e-10)
+    got[mask].sum().backward()
+    assert all(p.grad.isfinite().all() for p in mixer.parameters())
     assert (got - mixer(x, True, mask)).abs().max() > 1e-3
     own = x.chunk(3, dim=-1)[2]
     torch.testing.assert_close(mixer(x, phases=own), mixer(x), atol=0, rtol=0)

@@ -49,8 +49,8 @@ class PhaseCoherentAttention(Mixer):
         dropout_p: probability of dropping an attention weight, in training.
         use_yarn: turn queries and keys by their position.
         max_seq_len: steps that the positions are made for; with yarn_scale > 1 the length that was trained on.
-        use_flash: False computes without the fused kernel, which cosine coherence takes where harmonics are grouped, and
-            away from CPUs.
+        use_flash: False computes without the fused kernel, which cosine coherence takes where harmonics are grouped,
+            and away from CPUs.
         phase_coherence_mode: "cosine" or "complex".
         phase_temp: tau; smaller weighs the coherence more.
         learnable_blend: whether alpha (1 at the start) and beta (0.5) are parameters; else buffers.
