@@ -25,6 +25,7 @@ from undula.mixers.cosine import CosineAttention as CosineAttention
 from undula.mixers.fft_conv import FFTConv as FFTConv
 from undula.mixers.interference import InterferenceAttention as InterferenceAttention
 from undula.mixers.interference_linear import InterferenceLinearAttention as InterferenceLinearAttention
+from undula.mixers.phase_coherent import PhaseCoherentAttention as PhaseCoherentAttention
 from undula.mixers.pure_wave import PureWaveAttention as PureWaveAttention
 from undula.mixers.pure_wave_linear import PureWaveLinearAttention as PureWaveLinearAttention
 from undula.mixers.short_conv import ShortConv as ShortConv
@@ -36,9 +37,11 @@ from undula.models.bands import BandProcessor as BandProcessor
 from undula.models.blocks import DeepNormParallelBlock as DeepNormParallelBlock
 from undula.models.blocks import NonCausalParallelBlock as NonCausalParallelBlock
 from undula.models.blocks import ParallelBlock as ParallelBlock
+from undula.models.blocks import PhaseCoherentParallelBlock as PhaseCoherentParallelBlock
 from undula.models.blocks import PreNormBlock as PreNormBlock
 from undula.models.config import AudioCodecConfig as AudioCodecConfig
 from undula.models.cross_band import CrossBandAttention as CrossBandAttention
+from undula.models.enhanced import EnhancedWaveTransformer as EnhancedWaveTransformer
 from undula.models.language_model import LanguageModel as LanguageModel
 from undula.models.pyramid import MultiResolutionWavePyramid as MultiResolutionWavePyramid
 from undula.models.pyramid_transformer import PyramidWaveTransformer as PyramidWaveTransformer
@@ -57,6 +60,7 @@ from undula.nn.feed_forward import SwiGLU as SwiGLU
 from undula.nn.frequency_mask import FrequencyMask as FrequencyMask
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector as AdaptiveHarmonicSelector
 from undula.nn.norms import RMSNorm as RMSNorm
+from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from undula.bench.cases import MIXER_CASES, MixerCase
-from undula.bench.mixers import PEER, _backward, _forward, bench_mixers, causal_mixers
+from undula.bench.cases import MIXER_CASES, PHASE_CASES, MixerCase
+from undula.bench.mixers import PEER, _backward, _forward, bench_mixers, choices
 from undula.bench.setting import BenchSetting
 from undula.mixers.attention import FlashAttention
 from undula.mixers.base import MIXERS
@@ -21,12 +21,29 @@ def errors(records, mixer):
 def test_every_mixer_and_length_has_a_record():
     records = bench_mixers("small", SMALL, SETTING, memory=False)
     cells = [(record.config["length"], record.config["model"]) for record in records]
-    assert cells == [(length, mixer) for length in (8, 32) for mixer in (PEER, *causal_mixers())]
-    assert {"attention", "fft_conv", "short_conv"} <= set(causal_mixers())
+    assert cells == [(length, mixer) for length in (8, 32) for mixer in (PEER, *choices(SMALL))]
+    assert {"attention", "fft_conv", "short_conv"} <= set(choices(SMALL))
     assert all(record.config["d_model"] == 16 for record in records)
     assert [r.figures["backward"]["ratio"] for r in records if r.config["model"] == PEER] == [1.0, 1.0]
-    for mixer in (PEER, *causal_mixers()):
+    for mixer in (PEER, *choices(SMALL)):
         assert all(0 < error < 2e-4 for error in errors(records, mixer)), mixer
+
+
+def test_mixers_of_another_width_are_left_out():
+    widths = {width: "phase_coherent" in choices(MixerCase(d_model=width)) for width in (16, 24, 256)}
+    assert widths == {16: False, 24: True, 256: False}
+
+
+def test_phase_coherence_is_measured_in_every_form():
+    case = PHASE_CASES["tiny"]
+    records = bench_mixers("tiny", case, SETTING, memory=False, kind="phase")
+    names = [PEER, "cosine shared", "cosine grouped", "complex shared", "complex grouped"]
+    assert [(r.config["length"], r.config["model"]) for r in records] == [(n, m) for n in (16, 32) for m in names]
+    assert {r.what for r in records} == {"phase"}
+    assert records[3].config["options"]["phase_coherence_mode"] == "complex"
+    for name in names:
+        assert all(0 < error < 2e-4 for error in errors(records, name)), name
+    assert {(c.d_model, c.d_model // c.num_heads) for c in PHASE_CASES.values()} == {(192, 24), (192, 64), (24, 6)}
 
 
 def test_imprecise_mixer_shows():

@@ -90,6 +90,21 @@ def test_tables_over_lengths(tmp_path):
     assert "**Decoding**" not in results_table(tmp_path, ["mixers"])
 
 
+def test_phase_table(tmp_path):
+    def coherent(model, length):
+        forward = {"seconds": 0.012, "ratio": 0.5, "peak_bytes": 1}
+        return {"forward": forward, "backward": {"seconds": length / 1e3, "ratio": 0.25, "peak_bytes": 9_000_000}}
+
+    records = grid_records("phase", "length", (64, 128), coherent)
+    append_records(
+        tmp_path / "phase.jsonl", [dataclasses.replace(r, config={**r.config, "num_heads": 2}) for r in records]
+    )
+    lines = results_table(tmp_path).strip().splitlines()
+    assert lines[0].startswith("**Phase coherence** at width 8 in 2 heads, ms forward (x P) and with backward (x), ")
+    assert lines[2] == "| scores | 64 steps | 128 steps |"
+    assert lines[-1] == "| ours | 12.0 (0.50); 64.0 (0.25), 9 | 12.0 (0.50); 128.0 (0.25), 9 |"
+
+
 def test_optimizer_table(tmp_path):
     figures = {"parameters": 10_674_048, "seconds": 0.0234, "ratio": 0.5, "state_bytes": 85_000_000}
     records = make_records("optimizers", [({"case": "c", "peer": "P", "model": "ours"}, figures)], BenchSetting())

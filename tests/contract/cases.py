@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.reference import cosine, interference, pure_wave
+from tests.reference import cosine, interference, phase_coherent, pure_wave
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from undula.mixers.base import MIXERS, build_mixer
@@ -10,7 +10,7 @@ from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.models.language_model import FAMILIES, build_language_model
 from undula.recipes.changes import changed
 
-WIDTH, HEADS, VOCAB = 16, 4, 19
+WIDTH, HEADS, VOCAB = 24, 4, 19
 
 OPTIONS = {
     "attention": [
@@ -18,21 +18,35 @@ OPTIONS = {
         {"rotary": False, "use_flash": False},
         {"num_kv_heads": 2, "dropout": 0.2, "rotary_base": 100.0},
         {"num_kv_heads": 1, "qk_norm": True, "short_conv": 3},
-        {"d_inner": 24},
+        {"d_inner": 32},
     ],
     "cosine": [{}, {"num_waves": 5, "dropout": 0.2, "rotary": False}, {"num_waves": 8, "rotary_base": 100.0}],
-    "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}, {"d_inner": 24}],
+    "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}, {"d_inner": 32}],
     "interference": [
         {"num_waves": 5},
         {"normalisation": "sum", "contrast": 3.0, "dropout": 0.2},
         {"formulation": "evolved", "normalisation": "sum", "contrast": 1.5},
     ],
     "interference_linear": [{"num_waves": 5}],
+    "phase_coherent": [
+        {"use_flash": False},
+        {"harmonics": "grouped", "num_kv_heads": 2, "dropout": 0.2, "yarn_scale": 4.0, "max_seq_len": 4},
+        {"phase_coherence_mode": "complex", "phase_temp": 0.5, "num_kv_heads": 1, "use_yarn": False},
+        {"phase_coherence_mode": "complex", "harmonics": "grouped", "dropout": 0.2},
+    ],
     "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
     "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],
-    "short_conv": [{}, {"taps": 2, "short_conv": 1}, {"d_inner": 24}],
+    "short_conv": [{}, {"taps": 2, "short_conv": 1}, {"d_inner": 32}],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
+
+ALTERNATIVES = {
+    "phase_coherent": (
+        {"harmonics": "shared", "phase_coherence_mode": "complex", "yarn_scale": 2.0},
+        {"harmonics": "grouped", "yarn_scale": 4.0},
+    )
+}
+"""Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
 MIXER_CASES = [(name, options) for name in MIXERS for options in OPTIONS.get(name, [{}])]
 
@@ -82,6 +96,9 @@ REFERENCES = {
         options.get("contrast", 1.0),
     ),
     "interference_linear": lambda x, p, options, causal, mask: interference.linear_mixer(x, p, HEADS, causal, mask),
+    "phase_coherent": lambda x, p, options, causal, mask: phase_coherent.mixer(
+        x, p, HEADS, options.get("num_kv_heads", HEADS), causal, mask, **options
+    ),
     "pure_wave": lambda x, p, options, causal, mask: pure_wave.mixer(
         x, p, options.get("kernel", "elu_plus_one"), causal, mask
     ),
@@ -116,6 +133,7 @@ VARIANTS = {
 MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern in PATTERNS] + [
     ("plain", ("attention", "fft_conv"), "parallel"),
     ("plain", ("fft_conv", "attention"), "deepnorm"),
+    ("wave", ("phase_coherent",), "phase_parallel"),
     ("wave", ("fft_conv",), "parallel", "pyramids"),
     ("wave", ("attention",), "parallel", "sparse"),
     ("wave", ("fft_conv",), "parallel", "gathered"),
@@ -130,7 +148,7 @@ def model(family, pattern, block="pre_norm", variant="whole", dropout=0.1):
     backbone = BackboneConfig(
         d_model=12, num_layers=2, num_heads=2, mixers=pattern, block=block, d_ff=16, dropout=dropout
     )
-    codec = CodecConfig(d_model=8, num_heads=2, mixer=pattern[0], dropout=dropout)
+    codec = CodecConfig(d_model=12, num_heads=2, mixer=pattern[0], dropout=dropout)
     config = ModelConfig(family=family, vocab_size=VOCAB, backbone=backbone, codec=codec)
     config = changed(config, VARIANTS[variant])
     built = build_language_model(config)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.contract.cases import HEADS, MIXER_CASES, OPTIONS, REFERENCES, WIDTH, case_id, made
+from tests.contract.cases import ALTERNATIVES, HEADS, MIXER_CASES, OPTIONS, REFERENCES, WIDTH, case_id, made
 from undula.audit.finding import failures
 from undula.audit.options import audit_options
 from undula.audit.run import audit_mixer
@@ -51,7 +51,7 @@ def test_audits_find_nothing(case):
 
 @pytest.mark.parametrize("name", MIXERS)
 def test_every_option_is_read(name):
-    findings = audit_options(name)
+    findings = audit_options(name, *ALTERNATIVES.get(name, ()))
     assert failures(findings) == []
     assert [finding.name.removeprefix("option ") for finding in findings] == list(mixer_options(MIXERS[name]))
 
@@ -100,8 +100,8 @@ def test_values_and_gradients_equal_the_definition(case, span):
 def test_gradcheck(case):
     if case[1].get("dropout"):
         assert not made(case).training  # evaluation mode: no noise
-    mixer = made(case, width=8, heads=HEADS)
-    x = torch.randn(1, 5, 8, dtype=torch.float64, requires_grad=True)
+    mixer = made(case)
+    x = torch.randn(1, 5, WIDTH, dtype=torch.float64, requires_grad=True)
     names, parameters = zip(*mixer.named_parameters(), strict=True)
 
     def run(x, *values):

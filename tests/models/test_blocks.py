@@ -5,8 +5,16 @@ import inspect
 import pytest
 import torch
 
+from tests.contract.cases import moved
 from undula.mixers.fft_conv import FFTConv
-from undula.models.blocks import DeepNormParallelBlock, NonCausalParallelBlock, ParallelBlock, PreNormBlock
+from undula.mixers.phase_coherent import PhaseCoherentAttention
+from undula.models.blocks import (
+    DeepNormParallelBlock,
+    NonCausalParallelBlock,
+    ParallelBlock,
+    PhaseCoherentParallelBlock,
+    PreNormBlock,
+)
 
 SIZES = {"d_model": 8, "n_heads": 4, "n_heads_kv": 2, "d_ff": 12}
 PARALLEL = [ParallelBlock, DeepNormParallelBlock, NonCausalParallelBlock]
@@ -140,3 +148,38 @@ def test_another_mixer_takes_the_place_of_attention(kind):
     y, state = block(x[:, :4], state=block.attn.init_state(2))
     rest, _ = block(x[:, 4:], state=state)
     torch.testing.assert_close(torch.cat([y, rest], dim=1), block(x), atol=1e-10, rtol=0)
+
+
+def a_phase_coherent_block(**options):
+    torch.manual_seed(1)
+    return moved(PhaseCoherentParallelBlock(24, 8, 4, 2, 32, **options)).double().eval()
+
+
+def test_the_phase_coherent_block_computes_what_the_document_says_with_the_streams_own_phases():
+    """Normalised, the phases of a loud position would be smaller ones; here they are those of the residual stream."""
+    block, x = a_phase_coherent_block(), 3 * torch.randn(2, 9, 24, dtype=torch.float64)
+    normed = block.norm(x)
+    want = x + block.attn(normed, phases=x[..., 16:]) + block.ffn(normed)
+    torch.testing.assert_close(block(x), want, atol=1e-12, rtol=0)
+    assert (block(x) - (x + block.attn(normed) + block.ffn(normed))).abs().max() > 1e-3
+
+
+def test_the_phase_coherent_block_streams_and_keeps_out_padding():
+    block, x = a_phase_coherent_block(), torch.randn(2, 9, 24, dtype=torch.float64)
+    want = block(x)
+    first, state = block(x[:, :5], state=block.attn.init_state(2))
+    rest, _ = block(x[:, 5:], state=state)
+    torch.testing.assert_close(torch.cat([first, rest], dim=1), want, atol=1e-10, rtol=0)
+    mask = torch.tensor([[0] * 3 + [1] * 6] * 2)
+    other = x.clone()
+    other[:, :3] = torch.randn(2, 3, 24, dtype=torch.float64)
+    torch.testing.assert_close(block(x, True, mask)[:, 3:], block(other, True, mask)[:, 3:], atol=1e-12, rtol=0)
+    assert (block(x, False) - want).abs().max() > 1e-3
+
+
+def test_the_phase_coherent_block_takes_dropout_and_another_attention():
+    block = PhaseCoherentParallelBlock(24, 8, 4, 2, 32, dropout=0.5)
+    assert (block.attn.dropout_p, block.ffn.dropout.p, block.dropout.p) == (0.5, 0.5, 0.5)
+    assert isinstance(block.attn.beta.item(), float)
+    mixer = PhaseCoherentAttention(24, 8, 4, 4, phase_coherence_mode="complex")
+    assert PhaseCoherentParallelBlock(24, 8, 4, 4, 32, mixer=mixer).attn is mixer

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.reference.attention import rotate as definition
+from tests.reference.phase_coherent import yarn_rotate
 from undula.ops.rotary import rotary_table, rotate
 
 CPU = torch.device("cpu")
@@ -40,3 +41,33 @@ def test_the_length_of_a_vector_does_not_change():
     x = torch.randn(1, 2, 30, 16, dtype=torch.float64)
     turned = rotate(x, *rotary_table(3, 30, 16, 50.0, CPU, torch.float64))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("scale", "trained"), [(4.0, 64), (16.0, 500), (1.0, 512)])
+def test_longer_contexts_equal_the_definition(scale, trained):
+    x = torch.randn(9, 16, dtype=torch.float64)
+    table = rotary_table(700, 9, 16, 10000.0, CPU, torch.float64, scale=scale, trained=trained)
+    got = rotate(x[None, None], *table)[0, 0]
+    np.testing.assert_allclose(
+        got.numpy(), yarn_rotate(x.numpy(), 700 + np.arange(9.0), 10000.0, scale, trained), atol=1e-9
+    )
+
+
+def test_longer_contexts_slow_the_slow_pairs_and_leave_the_fast_ones():
+    """The reverse, faster fast pairs and slow ones as they were, is a fault that this would show."""
+    plain, longer = (rotary_table(1, 1, 64, 10000.0, CPU, torch.float64, scale=s, trained=512) for s in (1.0, 4.0))
+    ratio = (torch.atan2(longer[1], longer[0]) / torch.atan2(plain[1], plain[0]))[0]
+    turns = 512 * 10000.0 ** (-torch.arange(0, 64, 2) / 64) / (2 * torch.pi)
+    assert (turns > 32).sum() > 2
+    assert (turns < 1).sum() > 2
+    torch.testing.assert_close(ratio[turns > 32], torch.ones_like(ratio[turns > 32]))
+    torch.testing.assert_close(ratio[turns < 1], torch.full_like(ratio[turns < 1], 0.25))
+    assert (ratio.diff() <= 1e-12).all()
+    size = (longer[0].square() + longer[1].square()).sqrt()
+    torch.testing.assert_close(size, torch.full_like(size, 0.1 * np.log(4.0) + 1))
+
+
+@pytest.mark.parametrize(("scale", "trained"), [(0.5, 512), (2.0, 0)])
+def test_a_context_that_is_no_longer_is_refused(scale, trained):
+    with pytest.raises(ValueError, match=f"got scale={scale} and trained={trained}; wanted at least 1 each"):
+        rotary_table(0, 1, 8, 10000.0, CPU, torch.float64, scale=scale, trained=trained)

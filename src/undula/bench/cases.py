@@ -24,20 +24,35 @@ class TrainCase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixerChoice:
+    """A mixer of the registry.
+
+    Args:
+        name: in the registry.
+        options: other than the defaults.
+    """
+
+    name: str
+    options: Mapping[str, str | bool]
+
+
+@dataclass(frozen=True, kw_only=True)
 class MixerCase:
-    """Every registered mixer alone, forward and backward, at several lengths.
+    """Mixers alone, forward and backward, at several lengths.
 
     Args:
         d_model: width.
         num_heads: heads, where a mixer has any.
         lengths: steps of the sequence.
         batch_size: sequences.
+        mixers: what is measured, by the name in the records; every registered mixer that has such a width by default.
     """
 
     d_model: int = 256
     num_heads: int = 8
     lengths: tuple[int, ...] = (1024, 4096, 16384)
     batch_size: int = 1
+    mixers: Mapping[str, MixerChoice] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +137,20 @@ TRAIN_CASES: Mapping[str, TrainCase] = {
 MIXER_CASES: Mapping[str, MixerCase] = {
     "d256": MixerCase(),
     "tiny": MixerCase(d_model=32, num_heads=4, lengths=(64, 128)),
+}
+# Without positions, which the peer has not either.
+_COHERENT = {
+    f"{mode} {harmonics}": MixerChoice(
+        name="phase_coherent",
+        options={"phase_coherence_mode": mode, "harmonics": harmonics, "use_yarn": False},
+    )
+    for mode in ("cosine", "complex")
+    for harmonics in ("shared", "grouped")
+}
+PHASE_CASES: Mapping[str, MixerCase] = {
+    "narrow": MixerCase(d_model=192, num_heads=8, lengths=(1024, 4096), mixers=_COHERENT),
+    "wide": MixerCase(d_model=192, num_heads=3, lengths=(1024, 4096), mixers=_COHERENT),
+    "tiny": MixerCase(d_model=24, num_heads=4, lengths=(16, 32), mixers=_COHERENT),
 }
 DECODE_CASES: Mapping[str, DecodeCase] = {
     "10m": DecodeCase(models={**_MODELS_10M, "short_conv": plain("short_conv", **_TEN_MILLION, d_ff=1018)}),

@@ -1,14 +1,13 @@
-"""Time, memory and error of every registered mixer, beside fused attention."""
+"""Time, memory and error of mixers, beside fused attention."""
 
 import copy
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 import undula.mixers  # noqa: F401  (fills the registry)
-from undula.bench.cases import MixerCase
+from undula.bench.cases import MixerCase, MixerChoice
 from undula.bench.environment import Config, make_records
 from undula.bench.harness import Contestant, interleaved, measuring, peak_memory, precision, relative_error, speedup
 from undula.bench.peers import SDPALayer
@@ -20,7 +19,9 @@ from undula.mixers.base import MIXERS, build_mixer
 PEER = "torch SDPA"
 
 
-def bench_mixers(name: str, case: MixerCase, setting: BenchSetting, memory: bool = True) -> list[Record]:
+def bench_mixers(
+    name: str, case: MixerCase, setting: BenchSetting, memory: bool = True, kind: str = "mixers"
+) -> list[Record]:
     """Return a record for each mixer and length; the peer is fused attention between two projections.
 
     Figures: time forward, and forward and backward; how many times faster than the peer; rise of the peak of memory;
@@ -31,15 +32,17 @@ def bench_mixers(name: str, case: MixerCase, setting: BenchSetting, memory: bool
         case: sizes.
         setting: how to measure.
         memory: measure the peak of memory too, each in a process of its own.
+        kind: kind of measurement that the records name.
     """
     measured = [pair for length in case.lengths for pair in _at_length(name, case, length, setting, memory)]
-    return make_records("mixers", measured, setting)
+    return make_records(kind, measured, setting)
 
 
 def _at_length(
     name: str, case: MixerCase, length: int, setting: BenchSetting, memory: bool
 ) -> list[tuple[Config, Config]]:
-    contestants = (PEER, *causal_mixers())
+    chosen = choices(case)
+    contestants = (PEER, *chosen)
     with measuring(setting):
         built = {mixer: _build(mixer, case, setting) for mixer in contestants}
         x = _input(case, length, setting)
@@ -47,7 +50,7 @@ def _at_length(
         both = {m: Contestant(_backward(built[m], x, setting)) for m in contestants}
         times, times_both = interleaved(forward, setting), interleaved(both, setting)
         errors = {mixer: _errors(built[mixer], x, setting) for mixer in contestants}
-    sizes = {k: v for k, v in to_dict(case).items() if k != "lengths"}
+    sizes = {k: v for k, v in to_dict(case).items() if k not in ("lengths", "mixers")}
     measured = []
     for mixer in contestants:
         peaks = [_peak(mixer, case, length, backward, setting) if memory else None for backward in (False, True)]
@@ -61,20 +64,27 @@ def _at_length(
             "error": errors[mixer][0],
             "gradient_error": errors[mixer][1],
         }
-        config = {"case": name, "model": mixer, "peer": PEER, "length": length, **sizes}
+        options = dict(chosen[mixer].options) if mixer in chosen else {}
+        config = {"case": name, "model": mixer, "options": options, "peer": PEER, "length": length, **sizes}
         measured.append((config, figures))
     return measured
 
 
-def causal_mixers() -> list[str]:
-    """Return the names of the mixers that a language model can use."""
-    return [name for name in MIXERS if MIXERS[name].traits.causal]
+def choices(case: MixerCase) -> Mapping[str, MixerChoice]:
+    """Return what a case measures; by default the mixers that a language model of its width can use."""
+    if case.mixers is not None:
+        return case.mixers
+    traits = {name: MIXERS[name].traits for name in MIXERS}
+    fitting = [name for name, t in traits.items() if t.causal and case.d_model % t.width_multiple == 0]
+    return {name: MixerChoice(name=name, options={}) for name in fitting}
 
 
 def _build(name: str, case: MixerCase, setting: BenchSetting) -> nn.Module:
     torch.manual_seed(0)
-    make = SDPALayer if name == PEER else partial(build_mixer, name)
-    return make(case.d_model, case.num_heads).to(setting.device)
+    if name == PEER:
+        return SDPALayer(case.d_model, case.num_heads).to(setting.device)
+    choice = choices(case)[name]
+    return build_mixer(choice.name, case.d_model, case.num_heads, **choice.options).to(setting.device)
 
 
 def _input(case: MixerCase, length: int, setting: BenchSetting) -> Tensor:

@@ -151,6 +151,20 @@ def _mixer_cell(figures: dict[str, Any]) -> str:
     return f"{milliseconds} ({ratio}), {_megabytes(both['peak_bytes'])}"
 
 
+def _phase(run: list[Record]) -> str:
+    lengths = sorted({record.config["length"] for record in run})
+    config = run[0].config
+    caption = f"**Phase coherence** at width {config['d_model']} in {config['num_heads']} heads"
+    caption += f", ms forward (x {config['peer']}) and with backward (x), peak MB"
+    head = ["scores", *(f"{length:,} steps" for length in lengths)]
+    return f"{caption}; {_made(run[0])}\n\n{markdown(head, _grid(run, 'length', lengths, _phase_cell))}"
+
+
+def _phase_cell(figures: dict[str, Any]) -> str:
+    forward = figures["forward"]
+    return f"{_number(forward['seconds'] * 1e3, ',.1f')} ({_number(forward['ratio'], '.2f')}); {_mixer_cell(figures)}"
+
+
 def _optimizers(run: list[Record]) -> str:
     figures, peer = run[0].figures, run[0].config["peer"]
     caption = f"**Optimizer step** of {_count(figures['parameters'])} parameters; {_made(run[0])}"
@@ -189,6 +203,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "mixers": _mixers,
     "optimizers": _optimizers,
     "pyramid": _pyramid,
+    "phase": _phase,
 }
 """How the records of each kind become a table, in the order in which they are shown."""
 

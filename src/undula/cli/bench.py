@@ -2,12 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from undula.bench.cases import DECODE_CASES, MIXER_CASES, OPTIMIZER_CASES, PYRAMID_CASES, TRAIN_CASES
+from undula.bench.cases import (
+    DECODE_CASES,
+    MIXER_CASES,
+    OPTIMIZER_CASES,
+    PHASE_CASES,
+    PYRAMID_CASES,
+    TRAIN_CASES,
+    MixerCase,
+)
 from undula.bench.records import Record, append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import results_table, with_results
@@ -19,12 +28,13 @@ from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
-USAGE = """usage: undula bench train|mixers|decode|optimizers|pyramid|wave-gpt|table [arguments]
+USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|wave-gpt|table [arguments]
 
   train         tokens per second of train steps, against the same model in other libraries
   mixers        time, memory and error of every mixer at several lengths, beside fused attention
   decode        tokens per second of cached generation behind contexts of several lengths
   optimizers    time of the steps of WaveNativeOptimizer, beside AdamW
+  phase         time, memory and error of phase-coherent attention, beside fused attention
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   table         the newest results as Markdown; --write FILE puts them between its results markers
@@ -39,9 +49,10 @@ def run(arguments: list[str]) -> int:
         return SUCCESS
     kinds: Mapping[str, Callable[[list[str]], int]] = {
         "train": _train,
-        "mixers": _mixers,
+        "mixers": partial(_mixers, "mixers", MIXER_CASES, "d256"),
         "decode": _decode,
         "optimizers": _optimizers,
+        "phase": partial(_mixers, "phase", PHASE_CASES, "narrow"),
         "pyramid": _pyramid,
         "wave-gpt": wave_gpt_bench.run,
         "table": _table,
@@ -84,22 +95,22 @@ def _train(arguments: list[str]) -> int:
     return SUCCESS
 
 
-def _mixers(arguments: list[str]) -> int:
-    reader = _reader("mixers", MIXER_CASES, "d256", memory=True)
+def _mixers(kind: str, cases: Mapping[str, MixerCase], usual: str, arguments: list[str]) -> int:
+    reader = _reader(kind, cases, usual, memory=True)
     reader.add_argument("--lengths", type=str, help="steps of the sequence, such as 1k,4k,16k (default: the case's)")
     asked = reader.parse_args(arguments)
-    case, setting = _case(MIXER_CASES, asked.case), _setting(asked)
+    case, setting = _case(cases, asked.case), _setting(asked)
     if asked.lengths:
         case = dataclasses.replace(case, lengths=tuple(parsed_length(text) for text in asked.lengths.split(",")))
     measure = late_import("undula.bench.mixers").bench_mixers
-    records = _measured("mixers", asked, lambda: measure(asked.case, case, setting, asked.memory))
+    records = _measured(kind, asked, lambda: measure(asked.case, case, setting, asked.memory, kind))
     head = ("mixer", "steps", "forward ms", "x", "MB", "and backward ms", "x", "MB", "error", "gradient error")
     rows = [
         (record.config["model"], record.config["length"], *_pass(record, "forward"), *_pass(record, "backward"))
         + (record.figures["error"], record.figures["gradient_error"])
         for record in records
     ]
-    console().print(table(head, rows, f"mixers, x = times as fast as {records[0].config['peer']}, {_how(setting)}"))
+    console().print(table(head, rows, f"{kind}, x = times as fast as {records[0].config['peer']}, {_how(setting)}"))
     return SUCCESS
 
 

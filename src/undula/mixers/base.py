@@ -27,6 +27,8 @@ class Traits:
     """The sequence may be given in pieces, carrying a state."""
     bounded_state: bool = False
     """The state does not grow with the number of steps."""
+    width_multiple: int = 1
+    """The width has to be a multiple of this."""
     cost: str
     """Growth of the time of one forward pass in T, for example "T^2" or "T log T"."""
     source: str

@@ -8,7 +8,8 @@ from torch import nn
 
 import undula.mixers  # noqa: F401  (fills the registry)
 from undula.mixers.base import Mixer, State, build_mixer
-from undula.models.blocks import DeepNormParallelBlock, ParallelBlock, PreNormBlock
+from undula.mixers.phase_coherent import PhaseCoherentAttention
+from undula.models.blocks import DeepNormParallelBlock, ParallelBlock, PhaseCoherentParallelBlock, PreNormBlock
 from undula.models.config import BackboneConfig
 from undula.models.pyramid import MultiResolutionWavePyramid
 from undula.names import unknown_name
@@ -109,8 +110,12 @@ def _block(config: BackboneConfig, index: int) -> nn.Module:
         case "deepnorm":
             layers = config.num_layers
             return DeepNormParallelBlock(d_model, heads, heads, d_ff, dropout, num_layers=layers, mixer=mixer)
+        case "phase_parallel":
+            if not isinstance(mixer, PhaseCoherentAttention):
+                raise ValueError(f"block='phase_parallel' hands on phases; {name!r} takes none, phase_coherent does")
+            return PhaseCoherentParallelBlock(d_model, d_model // 3, heads, heads, d_ff, dropout, mixer=mixer)
         case other:
-            raise unknown_name("block", other, ("pre_norm", "parallel", "deepnorm"))
+            raise unknown_name("block", other, ("pre_norm", "parallel", "deepnorm", "phase_parallel"))
 
 
 def _pyramids(config: BackboneConfig) -> tuple[nn.ModuleList, list[list[int]]]:

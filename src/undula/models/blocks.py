@@ -4,6 +4,7 @@ from torch import nn
 
 from undula.mixers.attention import FlashAttention
 from undula.mixers.base import Mixer, State
+from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.norms import RMSNorm
 from undula.shapes import PaddingMask, Sequence
@@ -131,6 +132,52 @@ class NonCausalParallelBlock(nn.Module):
         """Return the next residual stream."""
         normed = self.norm(x)
         return x + self.dropout(self.attn(normed, False, attention_mask) + self.ffn(normed))
+
+
+class PhaseCoherentParallelBlock(nn.Module):
+    """Parallel block with phase-coherent attention: x + dropout(attn(n, phases of x) + ffn(n)) with n = norm(x).
+
+    The normalisation scales each position by another number; what it leaves are no phases. So attention takes them from
+    the residual stream itself, where they stay true through all layers, turned by what each layer adds.
+
+    Args:
+        d_model: width; 3 x num_harmonics.
+        num_harmonics: harmonics of a wave.
+        n_heads: query heads.
+        n_heads_kv: key-value heads; divides n_heads.
+        d_ff: hidden width of the feed-forward.
+        dropout: probability, on attention weights, in the feed-forward and on the sum.
+        mixer: takes the place of attention with its default options.
+
+    Source: Wave Transformer, enhancements, section 3.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_harmonics: int,
+        n_heads: int,
+        n_heads_kv: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        *,
+        mixer: PhaseCoherentAttention | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm = RMSNorm(d_model)
+        self.attn = mixer or PhaseCoherentAttention(d_model, num_harmonics, n_heads, n_heads_kv, dropout)
+        self.ffn = SwiGLU(d_model, d_ff, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
+    ) -> Sequence | tuple[Sequence, State]:
+        """Return the next residual stream; with a state, also the new state."""
+        normed, phases = self.norm(x), x.chunk(3, dim=-1)[2]
+        mixed = self.attn(normed, causal, attention_mask, state=state, phases=phases)
+        mixed, new = mixed if isinstance(mixed, tuple) else (mixed, None)
+        y = x + self.dropout(mixed + self.ffn(normed))
+        return y if new is None else (y, new)
 
 
 class PreNormBlock(nn.Module):

@@ -41,7 +41,7 @@ class BackboneConfig:
     """Mixers by layer; a shorter pattern repeats: ("fft_conv", "attention") alternates."""
     mixer_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options of each mixer by name: {"attention": {"qk_norm": True}}."""
-    block: Literal["pre_norm", "parallel", "deepnorm"] = "pre_norm"
+    block: Literal["pre_norm", "parallel", "deepnorm", "phase_parallel"] = "pre_norm"
     d_ff: int = 344
     """Hidden width of the gated feed-forward."""
     dropout: float = 0.0
