@@ -29,10 +29,10 @@ OPTIONS = {
     ],
     "interference_linear": [{"num_waves": 5}],
     "phase_coherent": [
-        {"use_flash": False},
+        {},
         {"harmonics": "grouped", "num_kv_heads": 2, "dropout": 0.2, "yarn_scale": 4.0, "max_seq_len": 4},
         {"phase_coherence_mode": "complex", "phase_temp": 0.5, "num_kv_heads": 1, "use_yarn": False},
-        {"phase_coherence_mode": "complex", "harmonics": "grouped", "dropout": 0.2},
+        {"phase_coherence_mode": "complex", "harmonics": "grouped", "use_flash": False},
     ],
     "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
     "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],

@@ -11,22 +11,22 @@ from undula.ops import coherence
 from undula.ops.coherence import coherent_attention, is_complex, phase_coherence, wave_vectors
 
 
-def a_case(batch=2, heads=4, shared=4, sets=1, queries=9, steps=9, harmonics=5):
-    """Queries, keys, values, wave vectors and weights in float64."""
+def a_case(batch=2, heads=4, shared=4, sets=1, queries=9, steps=9, harmonics=5, each=True):
+    """Queries, keys, values, wave vectors, scales and weights in float64."""
 
     def some(*shape):
         return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
     q, k, v = some(batch, heads, queries, 6), some(batch, shared, steps, 6), some(batch, shared, steps, 6)
-    return q, k, v, some(batch, sets, steps, 2 * harmonics), some(heads)
+    return q, k, v, some(batch, sets, steps, 2 * harmonics), some(heads), some(heads if each else 1)
 
 
-def by_definition(q, k, v, waves, weight, modulus, causal, key_mask=None):
+def by_definition(q, k, v, waves, scale, weight, modulus, causal, key_mask=None):
     """All scores at once."""
     (heads, queries), steps = q.shape[1:3], k.shape[2]
     k, v = (t.repeat_interleave(heads // t.shape[1], dim=1) for t in (k, v))
     c = phase_coherence(waves[:, :, steps - queries :], waves, modulus)
-    score = q @ k.mT * q.shape[-1] ** -0.5 + weight[:, None, None] * c
+    score = scale[:, None, None] * q @ k.mT + weight[:, None, None] * c
     at, keys = torch.arange(steps - queries, steps)[:, None], torch.arange(steps)
     seen = ((keys <= at) if causal else torch.ones(queries, steps, dtype=torch.bool))[None, None]
     if key_mask is not None:
@@ -66,26 +66,27 @@ def test_the_modulus_has_a_finite_gradient_where_it_is_0():
     waves = torch.zeros(3, 8, requires_grad=True)
     phase_coherence(waves, waves, True).sum().backward()
     assert torch.equal(waves.grad, torch.zeros(3, 8))
-    q, k, v, _, weight = a_case()
+    q, k, v, _, scale, weight = a_case()
     silent = torch.zeros(2, 1, 9, 10, dtype=torch.float64, requires_grad=True)
-    out = coherent_attention(q, k, v, silent, weight, modulus=True, causal=True)
-    grads = torch.autograd.grad(out.sum(), [q, k, v, silent, weight])
+    out = coherent_attention(q, k, v, silent, scale, weight, modulus=True, causal=True)
+    grads = torch.autograd.grad(out.sum(), [q, k, v, silent, scale, weight])
     assert all(g.isfinite().all() for g in grads)
 
 
 @pytest.mark.parametrize("tile", [1, 150, 2**21])
 @pytest.mark.parametrize("sets", [1, 4])
 @pytest.mark.parametrize("shared", [1, 2, 4])
+@pytest.mark.parametrize("each", [False, True])
 @pytest.mark.parametrize("modulus", [False, True])
-def test_tiles_equal_the_definition(tile, sets, shared, modulus, monkeypatch):
+def test_tiles_equal_the_definition(tile, sets, shared, modulus, each, monkeypatch):
     """A tile of one row has all its keys, a tile of everything holds both samples."""
     monkeypatch.setitem(coherence.TILE_ELEMENTS, "cpu", tile)
     mask = torch.ones(2, 9, dtype=torch.bool)
     mask[1, :4] = False
-    for causal, queries, real in itertools.product((True, False), (9, 3), (None, mask)):
-        inputs = a_case(shared=shared, sets=sets, queries=queries)
+    for causal, queries, real, fused in itertools.product((True, False), (9, 3), (None, mask), (True, False)):
+        inputs = a_case(shared=shared, sets=sets, queries=queries, each=each)
         how = {"modulus": modulus, "causal": causal, "key_mask": real}
-        got = coherent_attention(*inputs, **how, fused=False)
+        got = coherent_attention(*inputs, **how, fused=fused)
         assert gap(got, by_definition(*inputs, **how), inputs) < 1e-11, how
 
 
@@ -101,35 +102,36 @@ def test_the_fused_kernel_and_tiles_compute_the_same(shared, monkeypatch):
     inputs = a_case(shared=shared)
     tiled = coherent_attention(*inputs, modulus=False, causal=True)
     assert len(calls) == 1
-    q, rest = inputs[0] * 6**-0.5, inputs[1:]
-    assert gap(coherence._joined(q, *rest, True, None, 0.0), tiled, inputs) < 1e-11
+    q, k, v, waves, scale, weight = inputs
+    joined = coherence._joined(q * scale[:, None, None], k, v, waves, weight, True, None, 0.0)
+    assert gap(joined, tiled, inputs) < 1e-11
 
 
 @pytest.mark.parametrize("modulus", [False, True])
 @pytest.mark.parametrize("sets", [1, 4])
 def test_dropout_drops_weights_and_their_gradients(modulus, sets):
     """With values of the identity the output is the weights: some are 0, the others 1 / (1 - p) as large."""
-    q, k, _, waves, weight = a_case(batch=1, sets=sets)
+    q, k, _, waves, scale, weight = a_case(batch=1, sets=sets)
     v = torch.eye(9, dtype=torch.float64).expand(1, 4, 9, 9).clone().requires_grad_()
     how = {"modulus": modulus, "causal": True, "fused": False}
-    whole = coherent_attention(q, k, v, waves, weight, **how)
+    whole = coherent_attention(q, k, v, waves, scale, weight, **how)
     torch.manual_seed(1)
-    dropped = coherent_attention(q, k, v, waves, weight, **how, dropout=0.25)
+    dropped = coherent_attention(q, k, v, waves, scale, weight, **how, dropout=0.25)
     kept = dropped != 0
     possible = torch.ones(9, 9).tril().bool()
     torch.testing.assert_close(dropped[kept], whole[kept] / 0.75)
     assert 0.1 < 1 - kept[:, :, possible].double().mean() < 0.4
     want = whole * kept / 0.75
-    inputs = (q, k, waves, weight)
+    inputs = (q, k, waves, scale, weight)
     assert gap(dropped, want, inputs) < 1e-11
 
 
 def test_nothing_of_pairs_times_harmonics_is_kept():
     """What a backward pass holds is as long as the sequence, not as long squared."""
-    q, k, v, waves, weight = a_case(batch=1, queries=300, steps=300)
+    q, k, v, waves, scale, weight = a_case(batch=1, queries=300, steps=300)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t.numel()), t)[1], lambda t: t):
-        coherent_attention(q, k, v, waves, weight, modulus=True, causal=True)
+        coherent_attention(q, k, v, waves, scale, weight, modulus=True, causal=True)
     assert 0 < max(kept) <= 300 * 4 * 10
     assert sum(kept) < 300 * 4 * 50
 

@@ -49,8 +49,7 @@ class PhaseCoherentAttention(Mixer):
         dropout_p: probability of dropping an attention weight, in training.
         use_yarn: turn queries and keys by their position.
         max_seq_len: steps that the positions are made for; with yarn_scale > 1 the length that was trained on.
-        use_flash: False computes without the fused kernel, which cosine coherence takes where harmonics are grouped,
-            and away from CPUs.
+        use_flash: False computes without the fused kernel.
         phase_coherence_mode: "cosine" or "complex".
         phase_temp: tau; smaller weighs the coherence more.
         learnable_blend: whether alpha (1 at the start) and beta (0.5) are parameters; else buffers.
@@ -177,10 +176,11 @@ class PhaseCoherentAttention(Mixer):
             waves = torch.cat([past.waves, waves], dim=1)
             past = PhaseCoherentState(k, v, waves, real)
         out = coherent_attention(
-            q * self.alpha[..., None, None],
+            q,
             k,
             v,
             self._by_head(waves),
+            self.d_head**-0.5 * self.alpha.view(-1),
             self._weight(),
             modulus=self.modulus,
             causal=causal,
@@ -218,13 +218,14 @@ class PhaseCoherentAttention(Mixer):
         parts = F.pad(rearrange(waves, "b s (two h) -> b s two h", two=2), (0, missing))
         return rearrange(parts, "b s two (h n) -> b n s (two h)", n=self.n_heads_q)
 
-    def _weight(self) -> Float[Tensor, " N"]:
-        """The factor on each head's sum over harmonics: beta over the temperature and their number."""
-        dtype = torch.promote_types(self.beta.dtype, torch.float32)
-        head = torch.arange(self.n_heads_q, device=self.beta.device)
+    def _weight(self) -> Float[Tensor, " #N"]:
+        """The factor on a sum over harmonics: beta over the temperature and their number; one where all are alike."""
+        beta = self.beta.view(-1).to(torch.promote_types(self.beta.dtype, torch.float32))
+        if not self.grouped:
+            return beta / (self.phase_temp * self.num_harmonics)
+        head = torch.arange(self.n_heads_q, device=beta.device)
         heard = (self.num_harmonics + self.n_heads_q - 1 - head) // self.n_heads_q
-        number = heard if self.grouped else torch.full_like(head, self.num_harmonics)
-        return self.beta.to(dtype) / (self.phase_temp * number.to(dtype))
+        return beta / (self.phase_temp * heard.to(beta.dtype))
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

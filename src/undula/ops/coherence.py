@@ -14,6 +14,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from undula.names import unknown_name
 from undula.ops.attention import sdpa
@@ -64,13 +65,13 @@ def coherent_attention(
     k: Float[Tensor, "B G S E"],
     v: Float[Tensor, "B G S Ev"],
     waves: Float[Tensor, "B M S F"],
-    weight: Float[Tensor, " N"],
+    scale: Float[Tensor, " #N"],
+    weight: Float[Tensor, " #N"],
     *,
     modulus: bool,
     causal: bool,
     key_mask: Bool[Tensor, "B S"] | None = None,
     dropout: float = 0.0,
-    scale: float | None = None,
     fused: bool = True,
 ) -> Float[Tensor, "B N T Ev"]:
     """Return softmax(scale q k^T + weight C + mask) v, C the coherence of the waves of query and key.
@@ -78,24 +79,24 @@ def coherent_attention(
     The queries are the last T of the S positions, masks as in `undula.ops.attention.sdpa`. With waves for each head
     (M = N) the real part joins the product of q and k: attention of width E + F by the fused kernel. Waves that all
     heads share (M = 1) would widen every head: on a CPU their coherence is computed once for a tile of queries and
-    added to all heads. So is the modulus everywhere, which is no product of two vectors.
+    biases the kernel in all heads. So does the modulus everywhere, which is no product of two vectors.
 
     T S (N E + M F) time and O(S (N E + F)) memory (in tiles with dropout, a byte for each score more): the backward
     pass computes each tile again, its gradients are by hand. Tiles are float32 or wider whatever the inputs.
 
     Args:
         waves: wave vectors, in all heads alike (M = 1) or one set for each (M = N).
-        weight: factor on the coherence, by head.
+        scale: factor on q k^T, one for all heads or one for each.
+        weight: factor on C, likewise; one for all takes less memory.
         modulus: C is the modulus of the complex correlation, not its real part.
         causal: hide keys after the query's own position.
         key_mask: True at real keys; None when all are real.
         dropout: probability of dropping an attention weight (give 0 outside training).
-        scale: factor on q k^T; 1 / sqrt(E) by default.
-        fused: False takes tiles throughout.
+        fused: False does without the fused kernel.
 
     Source: Wave Transformer, enhancements, section 3.
     """
-    q = q * (q.shape[-1] ** -0.5 if scale is None else scale)
+    q = q * scale[:, None, None].to(q.dtype)
     if fused and not modulus and (waves.shape[1] == q.shape[1] or q.device.type != "cpu"):
         return _joined(q, k, v, waves, weight, causal, key_mask, dropout)
     batch, queries = q.shape[0], q.shape[2]
@@ -104,10 +105,12 @@ def coherent_attention(
     if dropout:
         kept = torch.empty(*q.shape[:3], k.shape[2], dtype=torch.bool, device=q.device).bernoulli_(1 - dropout)
         v = v / (1 - dropout)
-    rows = [rearrange(t.to(dtype), "b n t e -> (b n) t e").contiguous() for t in (k, v, waves)]
+    rows = [rearrange(t.to(dtype), "b n t e -> (b n) t e") for t in (k, v, waves)]
     grouped = rearrange(q.to(dtype), "b (g r) t e -> (b g) r t e", g=k.shape[1])
     hidden = None if key_mask is None else ~key_mask
-    out = _Coherent.apply(grouped, *rows, weight.to(dtype), kept, hidden, causal, modulus)
+    biased = 0 if dropout or not fused else len(weight)
+    weight = weight.to(dtype).expand(q.shape[1])
+    out = _Coherent.apply(grouped, *rows, weight, kept, hidden, causal, modulus, biased)
     out = rearrange(out, "(b g) r t e -> b (g r) t e", b=batch).to(v.dtype)
     return out if key_mask is None else torch.where(key_mask[:, None, -queries:, None], out, 0.0)
 
@@ -139,12 +142,15 @@ class _Coherent(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, q, k, v, waves, weight, kept, hidden, causal, modulus):  # noqa: ANN001, ANN205
-        """Return the weighted sums of values (B G, R, T, E)."""
+    def forward(ctx, q, k, v, waves, weight, kept, hidden, causal, modulus, biased):  # noqa: ANN001, ANN205
+        """Return the weighted sums of values (B G, R, T, E); by the fused kernel, with so many biases, unless 0."""
         out = v.new_empty(*q.shape[:3], v.shape[2])
         with full_precision(v):
             scores = _Scores(q, k, waves, weight, hidden, causal, modulus)
             for tile in scores.tiles():
+                if biased:
+                    out[tile.g, :, tile.t] = _with_bias(q[tile.g, :, tile.t], k, v, scores.bias(tile, biased), tile)
+                    continue
                 share = scores.shares(tile)
                 if kept is not None:
                     scores.by_head(share, tile).mul_(kept[tile.b, :, tile.t, tile.s])
@@ -161,7 +167,8 @@ class _Coherent(torch.autograd.Function):
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         with full_precision(v):
             scores = _Scores(q, k, waves, weight, hidden, *ctx.options)
-            work = torch.empty_like(scores.work)
+            slope = torch.zeros_like(waves)
+            work = q.new_empty(len(weight) * scores.room)
             along = (d_out * out).sum(-1, keepdim=True)
             for tile in scores.tiles():
                 share = scores.shares(tile)
@@ -176,8 +183,17 @@ class _Coherent(torch.autograd.Function):
                 d_score = d_share.sub_(along[tile.g, :, tile.t].flatten(1, 2)).mul_(share)
                 d_q[tile.g, :, tile.t] = torch.bmm(d_score, k[tile.g, tile.s]).unflatten(1, (q.shape[1], -1))
                 d_k[tile.g, tile.s].baddbmm_(d_score.mT, asked)
-                scores.add(d_score, tile)
-        return d_q, d_k, d_v, scores.waves.slope, scores.weight_slope.flatten(), None, None, None, None
+                scores.add(d_score, tile, slope)
+        return d_q, d_k, d_v, slope, scores.weight_slope.flatten(), None, None, None, None, None
+
+
+def _with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, tile: "_Tile") -> Tensor:
+    """Fused attention of a tile's queries (rows of key-value heads, R, queries, E) with a bias on the scores."""
+    samples = len(bias)
+    k, v = (t[tile.g, tile.s].unflatten(0, (samples, -1)) for t in (k, v))
+    asked = q.unflatten(0, (samples, -1)).flatten(1, 2)
+    mixed = F.scaled_dot_product_attention(asked, k, v, bias, scale=1.0, enable_gqa=q.shape[1] > 1)
+    return mixed.view(*q.shape[:3], -1)
 
 
 class _Tile(NamedTuple):
@@ -213,8 +229,8 @@ class _Scores:
         room = TILE_ELEMENTS.get(q.device.type, 2**26) // (self.heads * steps)
         self.asked = max(1, min(room, self.queries, QUERIES if q.device.type == "cpu" else room))
         self.samples = max(1, min(room // self.asked, self.batch))
-        # The same memory for every tile: fresh pages for each would cost as much as the arithmetic.
-        self.work = q.new_empty(self.samples * self.heads * self.asked * steps)
+        self.room = self.samples * self.asked * steps
+        self.work = q.new_empty(0)
 
     def tiles(self) -> Iterator[_Tile]:
         """Return tiles that cover all queries, each with all the keys that they may see."""
@@ -228,8 +244,7 @@ class _Scores:
     def shares(self, tile: _Tile) -> Tensor:
         """Return softmax(q k^T + weight C + mask) of a tile."""
         asked, seen = self.q[tile.g, :, tile.t].flatten(1, 2), self.k[tile.g, tile.s]
-        shape = (len(seen), asked.shape[1], seen.shape[1])
-        score = torch.bmm(asked, seen.mT, out=self.work[: math.prod(shape)].view(shape))
+        score = torch.bmm(asked, seen.mT, out=self._memory(self.heads, len(seen), asked.shape[1], seen.shape[1]))
         coherence = self.waves.coherence(tile).unflatten(0, (-1, self.sets))
         self.by_head(score, tile).unflatten(1, self.weight.shape).addcmul_(
             coherence[:, :, None], self.weight[..., None, None]
@@ -237,17 +252,32 @@ class _Scores:
         self._hide(self.by_head(score, tile), tile)
         return torch.softmax(score, dim=-1, out=score)
 
+    def bias(self, tile: _Tile, biased: int) -> Tensor:
+        """Return weight C + mask of a tile, (samples, N, queries, keys); once if `biased` says that heads are alike."""
+        coherence = self.waves.coherence(tile).unflatten(0, (-1, self.sets))[:, :, None]
+        weight = self.weight if biased > 1 or self.sets > 1 else self.weight[:, :1]
+        shape = (len(coherence), *weight.shape, *coherence.shape[3:])
+        bias = torch.mul(coherence, weight[..., None, None], out=self._memory(weight.numel(), *shape)).flatten(1, 2)
+        self._hide(bias, tile)
+        return bias
+
+    def _memory(self, heads: int, *shape: int) -> Tensor:
+        """Return the same memory for every tile: fresh pages for each would cost as much as the arithmetic."""
+        if not len(self.work):
+            self.work = self.q.new_empty(heads * self.room)
+        return self.work[: math.prod(shape)].view(shape)
+
     def by_head(self, score: Tensor, tile: _Tile) -> Tensor:
         """Return a view of a tile as (samples, N, queries, keys)."""
         return score.view(-1, self.heads, tile.t.stop - tile.t.start, score.shape[2])
 
-    def add(self, d_score: Tensor, tile: _Tile) -> None:
+    def add(self, d_score: Tensor, tile: _Tile, slope: Tensor) -> None:
         """Add what the gradient of the tile computed last means for the waves and their weights."""
         d_score = self.by_head(d_score, tile).unflatten(1, self.weight.shape).flatten(3)
         coherence = self.waves.size.unflatten(0, (-1, self.sets)).flatten(2)
         self.weight_slope.add_((d_score @ coherence[..., None]).sum(0).squeeze(-1))
         d_coherence = self.weight[:, None] @ d_score
-        self.waves.add(d_coherence.view_as(self.waves.size), tile)
+        self.waves.add(d_coherence.view_as(self.waves.size), tile, slope)
 
     def _hide(self, score: Tensor, tile: _Tile) -> None:
         """Put minus infinity where a key lies after its query, or is not real and not the query itself."""
@@ -262,11 +292,10 @@ class _Scores:
 
 
 class _Waves:
-    """The coherence of tiles, and the gradient of the wave vectors (B M, S, F) through it."""
+    """The coherence of tiles of wave vectors (B M, S, F), and its gradient."""
 
     def __init__(self, waves: Tensor, modulus: bool) -> None:
         self.waves, self.turned = waves, _turned(waves) if modulus else None
-        self.slope = torch.zeros_like(waves)
 
     def coherence(self, tile: _Tile) -> Tensor:
         """Return the coherence of queries and keys; it stays for `add`."""
@@ -277,8 +306,8 @@ class _Waves:
             self.size = _modulus(self.along, self.across)
         return self.size
 
-    def add(self, d: Tensor, tile: _Tile) -> None:
-        """Add what the gradient of the coherence computed last means for the wave vectors."""
+    def add(self, d: Tensor, tile: _Tile, slope: Tensor) -> None:
+        """Add to `slope` what the gradient of the coherence computed last means for the wave vectors."""
         m, at, s = tile.m, tile.at, tile.s
         across = None
         if self.turned is not None:
@@ -286,15 +315,16 @@ class _Waves:
             d, across = d * self.along, d * self.across
         asked, seen = self.waves[m, at], self.waves[m, s]
         to_asked = torch.bmm(d, seen)
-        self.slope[m, s].baddbmm_(d.mT, asked)
+        slope[m, s].baddbmm_(d.mT, asked)
         if across is not None and self.turned is not None:
             to_asked.sub_(_turned(torch.bmm(across, seen)))
-            self.slope[m, s].baddbmm_(across.mT, self.turned[m, at])
-        self.slope[m, at].add_(to_asked)
+            slope[m, s].baddbmm_(across.mT, self.turned[m, at])
+        slope[m, at].add_(to_asked)
 
 
 def _pieces(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, length)) for start in range(0, length, size))
+    """Slices of a length, last first: causal tiles shrink then, and what they need fits where the last one's lay."""
+    return (slice(start, min(start + size, length)) for start in reversed(range(0, length, size)))
 
 
 def _turned(waves: Tensor) -> Tensor:
