@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
+Own = TypeVar("Own")
 
 
 def unknown_name(kind: str, got: str, known: Iterable[str]) -> ValueError:
@@ -22,15 +23,16 @@ class Registry(Generic[T]):
         self.kind = kind
         self._entries: dict[str, T] = {}
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that enters what it decorates under `name`.
+    def register(self, name: str) -> Callable[[Own], Own]:
+        """Return a decorator that enters what it decorates under `name`, and hands it on as what it is.
 
         Raises:
             ValueError: when another entry has that name already.
         """
 
-        def enter(thing: T) -> T:
-            if self._entries.setdefault(name, thing) is not thing:
+        def enter(thing: Own) -> Own:
+            entry = cast(T, thing)
+            if self._entries.setdefault(name, entry) is not entry:
                 raise ValueError(f"{self.kind} {name!r} is registered already; choose another name")
             return thing
 

@@ -118,7 +118,8 @@ def test_optimizer_table(tmp_path):
     ]
 
 
-def test_pyramid_table(tmp_path):
+@pytest.mark.parametrize(("kind", "title"), [("pyramid", "Pyramid"), ("sparsity", "Blocks on part of the harmonics")])
+def test_tables_of_stacks(tmp_path, kind, title):
     def figures(length):
         return {"parameters": 1_804_311, "seconds": length / 1e3, "ratio": 1.25}
 
@@ -127,9 +128,9 @@ def test_pyramid_table(tmp_path):
         for n in (64, 256)
         for m in ("P", "ours")
     ]
-    append_records(tmp_path / "pyramid.jsonl", make_records("pyramid", pairs, BenchSetting()))
+    append_records(tmp_path / f"{kind}.jsonl", make_records(kind, pairs, BenchSetting()))
     lines = results_table(tmp_path).strip().splitlines()
-    assert lines[0].startswith("**Pyramid** of 64 harmonics, forward and backward, ms (x P); ")
+    assert lines[0].startswith(f"**{title}**, 64 harmonics, forward and backward, ms (x P); ")
     assert lines[2] == "| model | parameters | 2 x 64 steps | 2 x 256 steps |"
     assert lines[5] == "| ours | 1.80 M | 64.0 (1.25) | 256.0 (1.25) |"
 

@@ -15,9 +15,18 @@ def test_measuring_and_the_table(tmp_path, capsys, monkeypatch):
     assert main(["bench", "decode", "tiny", *quick]) == 0
     assert main(["bench", "optimizers", "tiny", *quick]) == 0
     assert main(["bench", "pyramid", "tiny", *quick]) == 0
+    assert main(["bench", "sparsity", "tiny", *quick]) == 0
     assert main(["bench", "phase", "tiny", "--memory", "false", *quick]) == 0
     output = capsys.readouterr().out
-    peers = ("x-transformers", "torch SDPA", "transformers Llama", "AdamW fused", "single scale", "cosine grouped")
+    peers = (
+        "x-transformers",
+        "torch SDPA",
+        "transformers Llama",
+        "AdamW fused",
+        "single scale",
+        "all harmonics",
+        "cosine grouped",
+    )
     for shown in (*peers, f"added to {tmp_path / 'train.jsonl'}"):
         assert shown in output
     assert {r.config["length"] for r in read_records(tmp_path / "mixers.jsonl")} == {8, 16}
@@ -59,4 +68,6 @@ def test_mistakes_are_one_line(words, said, tmp_path, capsys):
 
 def test_help(capsys):
     assert main(["bench"]) == 0
-    assert "undula bench train|mixers|decode|optimizers|phase|pyramid|wave-gpt|table" in capsys.readouterr().out
+    assert (
+        "undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wave-gpt|table" in capsys.readouterr().out
+    )

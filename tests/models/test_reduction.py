@@ -55,7 +55,8 @@ def test_a_mixer_that_does_not_tell_cannot_be_narrowed():
 
 def test_gathered_blocks_are_as_narrow_as_what_is_kept():
     model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2, gather=True))
-    assert model.transformer.layers[0].norm.weight.shape == (12,)
+    block = model.transformer.layers[0]
+    assert (block.norm.weight.numel(), block.attn.d_inner) == (12, 24)
     seen = []
     model.transformer.wave_decoder.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     model(ids())

@@ -10,7 +10,16 @@ from undula.recipes.changes import changed
 from undula.recipes.protocols import PROTOCOLS, with_protocol
 
 ENHANCED = ("wave_sparse_lm", "wave_gather_lm", "wave_curriculum_lm")
-COMPARED = ("wave_lm", "wave_attention_lm", "attention_lm", "attention_short_lm", "fft_conv_lm", "short_conv_lm")
+COMPARED = (
+    "wave_lm",
+    "wave_attention_lm",
+    "wave_phase_lm",
+    "wave_pyramid_lm",
+    "attention_lm",
+    "attention_short_lm",
+    "fft_conv_lm",
+    "short_conv_lm",
+)
 
 
 def parameters(model):
@@ -20,7 +29,7 @@ def parameters(model):
 def test_every_recipe_has_its_own_name_and_a_purpose():
     assert {name: RECIPES[name]().name for name in RECIPES} == {name: name for name in RECIPES}
     assert all(purpose(RECIPES[name]).endswith(".") for name in RECIPES)
-    assert set(RECIPES) == {"smoke", "wave_gpt", *ENHANCED, *COMPARED}
+    assert set(RECIPES) == {"smoke", "wave_gpt", "wave_enhanced", *ENHANCED, *COMPARED}
     assert DEFAULT == "wave_lm"
 
 
@@ -43,6 +52,13 @@ def test_an_enhancement_changes_the_default_in_what_it_is_about_alone():
     sizes = {name: parameters(config.model) for name, config in changes.items()}
     assert sizes["wave_sparse_lm"] == pytest.approx(parameters(whole.model), rel=0.01)
     assert sizes["wave_gather_lm"] < 0.6 * parameters(whole.model)
+
+
+def test_all_enhancements_are_in_one_recipe():
+    model = RECIPES["wave_enhanced"]().model
+    assert (model.backbone.block, model.backbone.mixers) == ("phase_parallel", ("phase_coherent",))
+    assert (model.backbone.pyramid.after, model.freq_limit, model.sparsity.k_ratio) == ((1,), "mask", 0.5)
+    assert parameters(model) == pytest.approx(parameters(RECIPES["wave_lm"]().model), rel=0.03)
 
 
 @pytest.mark.parametrize("vocab_size", [67, 257])

@@ -108,6 +108,29 @@ class PyramidCase:
     shapes: tuple[tuple[int, int], ...] = ((16, 64), (8, 256))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SparsityCase:
+    """Blocks on part of the harmonics, forward and backward, beside blocks on all of them.
+
+    Args:
+        num_harmonics: H; the blocks on all of them are 3 H wide.
+        ratios: shares of the harmonics.
+        mixer: of all blocks.
+        num_layers: blocks of each stack.
+        num_heads: heads of all blocks.
+        d_ff_multi: hidden width of all feed-forwards, over 3 H.
+        shapes: sequences in a batch, and steps of each.
+    """
+
+    num_harmonics: int = 64
+    ratios: tuple[float, ...] = (0.5, 0.3)
+    mixer: str = "attention"
+    num_layers: int = 6
+    num_heads: int = 8
+    d_ff_multi: int = 4
+    shapes: tuple[tuple[int, int], ...] = ((12, 64), (6, 256))
+
+
 def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
     """Return a plain language model with one mixer in all its layers."""
     backbone = BackboneConfig(
@@ -159,6 +182,10 @@ DECODE_CASES: Mapping[str, DecodeCase] = {
 OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
     "10m": OptimizerCase(model=_MODELS_10M["attention"]),
     "tiny": OptimizerCase(model=_MODELS_TINY["attention"]),
+}
+SPARSITY_CASES: Mapping[str, SparsityCase] = {
+    "h64": SparsityCase(),
+    "tiny": SparsityCase(num_harmonics=16, ratios=(0.5,), num_layers=1, num_heads=2, shapes=((2, 8),)),
 }
 PYRAMID_CASES: Mapping[str, PyramidCase] = {
     "h64": PyramidCase(),

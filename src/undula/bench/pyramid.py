@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from undula.bench.cases import PyramidCase
-from undula.bench.environment import Config, make_records
-from undula.bench.harness import Contestant, interleaved, measuring, precision, speedup
+from undula.bench.environment import make_records
+from undula.bench.harness import measuring
 from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
+from undula.bench.stacks import timed_stacks
 from undula.config import to_dict
 from undula.models.blocks import ParallelBlock
 from undula.models.init import initialise
@@ -29,9 +30,14 @@ def bench_pyramid(name: str, case: PyramidCase, setting: BenchSetting) -> list[R
     Raises:
         ValueError: for a device that is not there.
     """
+    sizes = {key: value for key, value in to_dict(case).items() if key not in ("shapes", "strides")}
     with measuring(setting) as device:
         models = {model: build(case).to(device) for model, build in contestants(case).items()}
-        measured = [pair for shape in case.shapes for pair in _at_shape(name, case, models, shape, setting)]
+        measured = [
+            ({"case": name, **what, **sizes}, figures)
+            for shape in case.shapes
+            for what, figures in timed_stacks(models, PEER, 3 * case.num_harmonics, shape, setting)
+        ]
     return make_records("pyramid", measured, setting)
 
 
@@ -68,34 +74,3 @@ def _pyramid(case: PyramidCase, strides: tuple[int, int, int]) -> nn.Module:
     # A closed gate sends zeros back, which some processors multiply faster.
     nn.init.ones_(model.gate)
     return model
-
-
-def _at_shape(
-    name: str, case: PyramidCase, models: dict[str, nn.Module], shape: tuple[int, int], setting: BenchSetting
-) -> list[tuple[Config, Config]]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(*shape, 3 * case.num_harmonics, generator=generator).to(setting.device).requires_grad_()
-
-    def both(model: nn.Module) -> Callable[[], None]:
-        def run() -> None:
-            x.grad = None
-            model.zero_grad()
-            with precision(setting):
-                y = model(x)
-            y.float().square().mean().backward()
-
-        return run
-
-    times = interleaved({label: Contestant(both(model)) for label, model in models.items()}, setting)
-    sizes = {key: value for key, value in to_dict(case).items() if key not in ("shapes", "strides")}
-    return [
-        (
-            {"case": name, "model": label, "peer": PEER, "batch": shape[0], "length": shape[1], **sizes},
-            {
-                **times[label].figures(),
-                "ratio": speedup(times[label], times[PEER]),
-                "parameters": sum(p.numel() for p in model.parameters()),
-            },
-        )
-        for label, model in models.items()
-    ]

@@ -181,11 +181,15 @@ def _optimizers(run: list[Record]) -> str:
     return f"{caption}\n\n{markdown(head, body)}"
 
 
-def _pyramid(run: list[Record]) -> str:
+def _stacks(title: str) -> Callable[[list[Record]], str]:
+    return lambda run: _stack_table(title, run)
+
+
+def _stack_table(title: str, run: list[Record]) -> str:
     lengths = sorted({record.config["length"] for record in run})
     batches = {record.config["length"]: record.config["batch"] for record in run}
     config = run[0].config
-    caption = f"**Pyramid** of {config['num_harmonics']} harmonics, forward and backward, ms (x {config['peer']})"
+    caption = f"**{title}**, {config['num_harmonics']} harmonics, forward and backward, ms (x {config['peer']})"
     head = ["model", "parameters", *(f"{batches[length]} x {length:,} steps" for length in lengths)]
     sizes = {record.config["model"]: _count(record.figures["parameters"]) for record in run}
     rows = [[model, sizes[model], *cells] for model, *cells in _grid(run, "length", lengths, _timed_cell)]
@@ -202,7 +206,8 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "decode": _decode,
     "mixers": _mixers,
     "optimizers": _optimizers,
-    "pyramid": _pyramid,
+    "pyramid": _stacks("Pyramid"),
+    "sparsity": _stacks("Blocks on part of the harmonics"),
     "phase": _phase,
 }
 """How the records of each kind become a table, in the order in which they are shown."""

@@ -14,6 +14,7 @@ from undula.bench.cases import (
     OPTIMIZER_CASES,
     PHASE_CASES,
     PYRAMID_CASES,
+    SPARSITY_CASES,
     TRAIN_CASES,
     MixerCase,
 )
@@ -28,7 +29,7 @@ from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
-USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|wave-gpt|table [arguments]
+USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wave-gpt|table [arguments]
 
   train         tokens per second of train steps, against the same model in other libraries
   mixers        time, memory and error of every mixer at several lengths, beside fused attention
@@ -36,6 +37,7 @@ USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|wave
   optimizers    time of the steps of WaveNativeOptimizer, beside AdamW
   phase         time, memory and error of phase-coherent attention, beside fused attention
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
+  sparsity      time of blocks on part of the harmonics, beside blocks on all of them
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   table         the newest results as Markdown; --write FILE puts them between its results markers
 
@@ -53,7 +55,8 @@ def run(arguments: list[str]) -> int:
         "decode": _decode,
         "optimizers": _optimizers,
         "phase": partial(_mixers, "phase", PHASE_CASES, "narrow"),
-        "pyramid": _pyramid,
+        "pyramid": partial(_stacks, "pyramid", PYRAMID_CASES),
+        "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
         "wave-gpt": wave_gpt_bench.run,
         "table": _table,
     }
@@ -154,11 +157,11 @@ def _optimizers(arguments: list[str]) -> int:
     return SUCCESS
 
 
-def _pyramid(arguments: list[str]) -> int:
-    asked = _reader("pyramid", PYRAMID_CASES, "h64", memory=False).parse_args(arguments)
-    case, setting = _case(PYRAMID_CASES, asked.case), _setting(asked)
-    measure = late_import("undula.bench.pyramid").bench_pyramid
-    records = _measured("pyramid", asked, lambda: measure(asked.case, case, setting))
+def _stacks(kind: str, cases: Mapping[str, Any], arguments: list[str]) -> int:
+    asked = _reader(kind, cases, "h64", memory=False).parse_args(arguments)
+    case, setting = _case(cases, asked.case), _setting(asked)
+    measure = getattr(late_import(f"undula.bench.{kind}"), f"bench_{kind}")
+    records = _measured(kind, asked, lambda: measure(asked.case, case, setting))
     head = ("model", "batch", "steps", "parameters", "forward and backward ms", f"x {records[0].config['peer']}")
     rows = [
         (
@@ -171,7 +174,7 @@ def _pyramid(arguments: list[str]) -> int:
         )
         for record in records
     ]
-    console().print(table(head, rows, f"pyramid, {_how(setting)}"))
+    console().print(table(head, rows, f"{kind}, {_how(setting)}"))
     return SUCCESS
 
 

@@ -10,7 +10,7 @@ from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.models.config import ModelConfig, SparsityConfig
 from undula.models.language_model import WaveLanguageModel
-from undula.models.narrow import channels_of, residual_axes
+from undula.models.narrow import channels_of, narrow_config, residual_axes
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 
 PLACE = "model.transformer"
@@ -74,8 +74,5 @@ def _axes(
 
 
 def _narrow_config(config: ModelConfig, kept: int) -> ModelConfig:
-    old = config.backbone
-    inner = {mixer: {"d_inner": old.d_model} for mixer in old.mixers}
-    options = {mixer: {**inner[mixer], **old.mixer_options.get(mixer, {})} for mixer in old.mixers}
-    backbone = replace(old, d_model=3 * kept, mixer_options=options)
+    backbone = narrow_config(config.backbone, 3 * kept)
     return replace(config, backbone=backbone, sparsity=SparsityConfig(), freq_limit="none")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+BlockName = Literal["pre_norm", "parallel", "deepnorm", "phase_parallel"]
+
 BAND_BOUNDARIES, BAND_NUM_LAYERS = (0.2, 0.6), (8, 6, 4)
 """The documented bands of a pyramid, and their depths."""
 
@@ -41,7 +43,7 @@ class BackboneConfig:
     """Mixers by layer; a shorter pattern repeats: ("fft_conv", "attention") alternates."""
     mixer_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Options of each mixer by name: {"attention": {"qk_norm": True}}."""
-    block: Literal["pre_norm", "parallel", "deepnorm", "phase_parallel"] = "pre_norm"
+    block: BlockName = "pre_norm"
     d_ff: int = 344
     """Hidden width of the gated feed-forward."""
     dropout: float = 0.0

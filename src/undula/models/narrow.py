@@ -5,6 +5,7 @@ or a feed-forward stays as wide as it was.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from undula.mixers.base import Mixer
+from undula.mixers.base import MIXERS, Mixer, mixer_options
 from undula.models.backbone import Backbone
+from undula.models.config import BackboneConfig
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.norms import RMSNorm
 
@@ -24,6 +26,15 @@ FEED_FORWARD: Mapping[str, int] = {"w1.weight": 1, "w3.weight": 1, "w2.weight": 
 def channels_of(harmonics: Int[Tensor, " K"], num_harmonics: int) -> Int[Tensor, " K3"]:
     """Return the channels of some harmonics in a representation of all H: frequencies, then amplitudes, then phases."""
     return torch.cat([harmonics, harmonics + num_harmonics, harmonics + 2 * num_harmonics])
+
+
+def narrow_config(config: BackboneConfig, width: int) -> BackboneConfig:
+    """Return the backbone with a narrower stream; mixers stay as wide inside as they were, where they can."""
+    options = dict(config.mixer_options)
+    for mixer in config.mixers:
+        if "d_inner" in mixer_options(MIXERS[mixer]):
+            options[mixer] = {"d_inner": config.d_model, **options.get(mixer, {})}
+    return replace(config, d_model=width, mixer_options=options)
 
 
 def narrowed_parameters(backbone: Backbone, channels: Int[Tensor, " K3"]) -> dict[str, Tensor]:

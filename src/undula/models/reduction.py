@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from undula.models.backbone import Backbone, LayerHook, States
-from undula.models.narrow import channels_of, narrowed
+from undula.models.config import BackboneConfig
+from undula.models.narrow import channels_of, narrow_config, narrowed
 from undula.names import unknown_name
 from undula.nn.frequency_mask import FrequencyMask
 from undula.nn.harmonic_gather import HarmonicGather
@@ -65,10 +66,9 @@ class HarmonicReduction(nn.Module):
         # What was chosen hangs on the graph of a forward pass, which cannot be copied and is nobody else's.
         return {**self.__dict__, "selection": None}
 
-    @property
-    def width(self) -> int:
-        """Width of the blocks."""
-        return 3 * (self.num_harmonics if self.gather is None else self.gather.kept)
+    def blocks(self, config: BackboneConfig) -> BackboneConfig:
+        """Return the blocks that compute on what is left, given those that compute on all."""
+        return config if self.gather is None else narrow_config(config, 3 * self.gather.kept)
 
     def set_freq_limit(self, freq_limit: float) -> None:
         """Let frequencies below a share of the band through; the limit is saved with the model.

@@ -5,10 +5,10 @@ all models of a comparison have the same number of parameters, within 1 %, in mu
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from undula.data.config import DataConfig
-from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
+from undula.models.config import BackboneConfig, BlockName, CodecConfig, ModelConfig
 from undula.names import Registry
 from undula.optim.config import OptimConfig
 from undula.recipes import wave_gpt as wave_native
@@ -63,6 +63,40 @@ def wave_curriculum_lm() -> TrainConfig:
         "curriculum.share": 0.5,
     }
     return changed(wave_lm(), changes)
+
+
+@RECIPES.register("wave_phase_lm")
+def wave_phase_lm() -> TrainConfig:
+    """A Wave Transformer whose attention counts how far the waves of two positions swing together."""
+    return _text("wave_phase_lm", _phase(d_ff=360))
+
+
+@RECIPES.register("wave_pyramid_lm")
+def wave_pyramid_lm() -> TrainConfig:
+    """Two blocks of the default, and between them a pyramid: bands of harmonics with depths of their own."""
+    changes = {
+        "name": "wave_pyramid_lm",
+        "model.backbone.num_layers": 2,
+        "model.backbone.pyramid.after": (1,),
+        "model.backbone.pyramid.band_num_layers": (4, 3, 2),
+        "model.backbone.d_ff": 312,
+    }
+    return changed(wave_lm(), changes)
+
+
+@RECIPES.register("wave_enhanced")
+def wave_enhanced() -> TrainConfig:
+    """All enhancements: chosen harmonics, a curriculum of frequencies, phase-coherent attention and a pyramid."""
+    changes = {
+        "model.sparsity.k_ratio": 0.5,
+        "model.sparsity.dynamic_k": True,
+        "model.freq_limit": "mask",
+        "curriculum.share": 0.3,
+        "model.backbone.num_layers": 2,
+        "model.backbone.pyramid.after": (1,),
+        "model.backbone.pyramid.band_num_layers": (3, 2, 1),
+    }
+    return changed(_text("wave_enhanced", _phase(d_ff=480)), changes)
 
 
 @RECIPES.register("wave_attention_lm")
@@ -141,9 +175,12 @@ def _wave(mixer: str, d_ff: int, **options: Any) -> ModelConfig:
     return ModelConfig(family="wave", backbone=backbone, codec=CodecConfig(d_model=96, num_heads=0, num_layers=0))
 
 
-def _backbone(
-    mixer: str, d_model: int, d_ff: int, block: Literal["pre_norm", "parallel"], options: dict[str, Any]
-) -> BackboneConfig:
+def _phase(d_ff: int) -> ModelConfig:
+    backbone = _backbone("phase_coherent", 120, d_ff, "phase_parallel", {})
+    return ModelConfig(family="wave", backbone=backbone, codec=CodecConfig(d_model=96, num_heads=0, num_layers=0))
+
+
+def _backbone(mixer: str, d_model: int, d_ff: int, block: BlockName, options: dict[str, Any]) -> BackboneConfig:
     return BackboneConfig(
         d_model=d_model,
         num_layers=4,

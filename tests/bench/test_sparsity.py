@@ -1,0 +1,44 @@
+"""What is timed: blocks that compute on all harmonics, and each way of computing on part of them."""
+
+import pytest
+import torch
+
+from undula.bench.cases import SPARSITY_CASES
+from undula.bench.setting import BenchSetting
+from undula.bench.sparsity import PEER, bench_sparsity, contestants
+
+
+def test_every_way_of_saving_has_a_record():
+    records = bench_sparsity("tiny", SPARSITY_CASES["tiny"], BenchSetting(repeats=1, warmup=0))
+    assert [r.config["model"] for r in records] == [
+        PEER,
+        "zeros, 0.5",
+        "gathered, 0.5",
+        "compacted, 0.5",
+        "sliced, 0.5",
+    ]
+    assert records[0].figures["ratio"] == 1.0
+    assert {r.what for r in records} == {"sparsity"}
+
+
+def test_blocks_are_as_wide_as_what_they_compute_on():
+    models = {name: build() for name, build in contestants(SPARSITY_CASES["h64"]).items()}
+    widths = {name: model.backbone.layers[0].norm.weight.numel() for name, model in models.items()}
+    assert widths == {
+        PEER: 192,
+        "zeros, 0.5": 192,
+        "gathered, 0.5": 96,
+        "compacted, 0.5": 96,
+        "sliced, 0.5": 192,
+        "zeros, 0.3": 192,
+        "gathered, 0.3": 57,
+        "compacted, 0.3": 57,
+        "sliced, 0.3": 192,
+    }
+    assert models["sliced, 0.5"].reduction.present == 32
+    blocks = {name: sum(p.numel() for p in model.backbone.parameters()) for name, model in models.items()}
+    assert blocks["compacted, 0.5"] / blocks[PEER] == pytest.approx(0.5, abs=0.01)
+    x = torch.randn(1, 3, 192)
+    assert {name: model(x).shape[-1] for name, model in models.items()} == {
+        name: 96 if name == "compacted, 0.5" else 57 if name == "compacted, 0.3" else 192 for name in models
+    }
