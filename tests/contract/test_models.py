@@ -60,18 +60,20 @@ def test_beams_branch_off_a_state(case):
 # Where two harmonics are nearly as important, rounding decides which is kept: a step, and no small error.
 @tried_on([case for case in MODEL_CASES if not {"sparse", "gathered"} & set(case[3:])])
 def test_half_precision(case):
+    # Rounding grows with the number of parts in a row, of which pyramids have several times as many.
+    limit = 0.1 if "pyramids" in case else 0.05
     built = moved(model(*case)).eval()
     ids = torch.randint(VOCAB, (2, 16))
     want = built(ids)
     size = want.square().mean().sqrt()
     with torch.autocast("cpu", torch.bfloat16):
-        assert (built(ids).float() - want).square().mean().sqrt() / size < 0.05
+        assert (built(ids).float() - want).square().mean().sqrt() / size < limit
     half = built.to(torch.bfloat16)
     got = half(ids)
     assert got.dtype is torch.bfloat16
-    assert (got.float() - want).square().mean().sqrt() / size < 0.05
+    assert (got.float() - want).square().mean().sqrt() / size < limit
     streamed, _ = half(ids, state=half.init_state(2))
-    assert (streamed.float() - want).square().mean().sqrt() / size < 0.05
+    assert (streamed.float() - want).square().mean().sqrt() / size < limit
 
 
 @pytest.mark.parametrize(("family", "where"), [("plain", "backbone."), ("wave", "transformer.backbone.")])

@@ -157,7 +157,7 @@ def test_the_interval_is_checked_and_documented():
             every_few(pyramid_interval=interval)
     described = inspect.signature(WaveTransformer).parameters
     again = inspect.signature(WaveTransformerWithPyramid).parameters
-    assert [name for name in described if name not in again] == ["backbone"]
+    assert [name for name in described if name not in again] == ["backbone", "reduction"]
     assert {name: p.default for name, p in described.items() if name in again} == {
         name: p.default for name, p in again.items() if name != "pyramid_interval"
     }

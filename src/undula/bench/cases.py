@@ -131,7 +131,16 @@ class SparsityCase:
     shapes: tuple[tuple[int, int], ...] = ((12, 64), (6, 256))
 
 
-def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
+def plain(
+    mixer: str,
+    options: Mapping[str, str | int] | None = None,
+    *,
+    d_model: int,
+    num_layers: int,
+    num_heads: int,
+    d_ff: int,
+    vocab_size: int = 65,
+) -> ModelConfig:
     """Return a plain language model with one mixer in all its layers."""
     backbone = BackboneConfig(
         d_model=d_model,
@@ -139,6 +148,7 @@ def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: in
         num_heads=num_heads,
         d_ff=d_ff,
         mixers=(mixer,),
+        mixer_options={mixer: dict(options)} if options else {},
     )
     return ModelConfig(vocab_size=vocab_size, backbone=backbone)
 
@@ -153,8 +163,23 @@ _MODELS_10M = {
 }
 _MODELS_TINY = {"attention": plain("attention", **_TINY, d_ff=96), "fft_conv": plain("fft_conv", **_TINY, d_ff=84)}
 
+_EVOLVED = {"num_waves": 48, "formulation": "evolved", "normalisation": "sum"}
+# Of the width, heads and waves of the documented small Wave-Native GPT.
+_MODELS_WAVE_GPT = {
+    "attention": plain("attention", d_model=384, num_layers=6, num_heads=8, d_ff=1024),
+    **{
+        name: plain(mixer, options, d_model=384, num_layers=6, num_heads=8, d_ff=896)
+        for name, mixer, options in (
+            ("interference, literal", "interference", {"num_waves": 48}),
+            ("interference, evolved", "interference", _EVOLVED),
+            ("interference_linear", "interference_linear", {"num_waves": 48}),
+        )
+    },
+}
+
 TRAIN_CASES: Mapping[str, TrainCase] = {
     "10m": TrainCase(models=_MODELS_10M),
+    "wave_gpt": TrainCase(models=_MODELS_WAVE_GPT),
     "tiny": TrainCase(models=_MODELS_TINY, batch_size=2, block_size=32),
 }
 MIXER_CASES: Mapping[str, MixerCase] = {
