@@ -37,7 +37,8 @@ def test_blocks_are_as_wide_as_what_they_compute_on():
     }
     assert models["sliced, 0.5"].reduction.present == 32
     blocks = {name: sum(p.numel() for p in model.backbone.parameters()) for name, model in models.items()}
-    assert blocks["compacted, 0.5"] / blocks[PEER] == pytest.approx(0.5, abs=0.01)
+    assert blocks["compacted, 0.5"] / blocks[PEER] == pytest.approx(0.313, abs=1e-3)
+    assert blocks["gathered, 0.5"] / blocks[PEER] == pytest.approx(0.375, abs=1e-3)
     x = torch.randn(1, 3, 192)
     assert {name: model(x).shape[-1] for name, model in models.items()} == {
         name: 96 if name == "compacted, 0.5" else 57 if name == "compacted, 0.3" else 192 for name in models

@@ -38,7 +38,7 @@ def test_the_harmonics_that_were_kept_most_are_left_where_they_belong():
     model = sparse()
     use = torch.tensor([0.1, 0.9, 0.2, 0.8, 0.7, 0.1, 0.6, 0.3])
     model.model.reduction.selector.ema_use.copy_(use)
-    small, kept = compact(model), [1, 3, 4, 6]
+    small, kept = compact(model, d_ff=32), [1, 3, 4, 6]
     old, new = model.model.transformer, small.model.transformer
     assert torch.equal(new.wave_encoder.base_phase, old.wave_encoder.base_phase[kept])
     assert torch.equal(new.wave_encoder.to_wave[1].weight, old.wave_encoder.to_wave[1].weight[kept])
@@ -46,9 +46,19 @@ def test_the_harmonics_that_were_kept_most_are_left_where_they_belong():
     assert torch.equal(new.layers[1].attn.gate.in_proj.weight, old.layers[1].attn.gate.in_proj.weight[:, channels])
     assert torch.equal(new.layers[0].ffn.w2.weight, old.layers[0].ffn.w2.weight[channels])
     assert torch.equal(new.wave_decoder.from_wave.weight, old.wave_decoder.from_wave.weight[:, channels])
-    blocks = [sum(p.numel() for p in m.layers.parameters()) for m in (new, old)]
-    assert 0.45 < blocks[0] / blocks[1] < 0.6
     assert (compact(model, 2).config.hidden_size, small.config.hidden_size, model.config.hidden_size) == (6, 12, 24)
+
+
+def test_of_each_feed_forward_the_units_with_the_largest_weights_are_left():
+    model = sparse()
+    old = model.model.transformer.layers[1].ffn
+    with torch.no_grad():
+        for j in (3, 4, 20):
+            old.w1.weight[j] *= 100
+    small = compact(model, H, d_ff=3).model.transformer.layers[1].ffn
+    assert torch.equal(small.w2.weight, old.w2.weight[:, [3, 4, 20]])
+    assert torch.equal(small.w3.weight, old.w3.weight[[3, 4, 20]])
+    assert compact(model).config.model_config.backbone.d_ff == 16
 
 
 def test_a_compacted_model_can_be_trained_saved_and_loaded(tmp_path):
@@ -67,7 +77,7 @@ def test_a_compacted_model_can_be_trained_saved_and_loaded(tmp_path):
         (lambda: tiny("attention"), None, "trained with a selector"),
         (lambda: sparse(("fft_conv",), gather=True), None, "sparsity.gather"),
         (lambda: sparse(ordered=True), None, "codec.ordered"),
-        (sparse, 9, "keep=9 of 8 harmonics"),
+        (sparse, 9, "keep=9 of 8"),
         (lambda: sparse(("interference",)), None, "InterferenceAttention does not say"),
     ],
 )

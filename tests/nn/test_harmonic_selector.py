@@ -142,22 +142,29 @@ def test_a_loss_out_of_range_is_refused(arguments, message):
         HarmonicSparsificationLoss(*arguments)
 
 
-def test_gathered_harmonics_come_back_to_their_places():
+def test_what_was_gathered_comes_back_to_what_was_kept():
     built, x = selector(use_dynamic_k=False, k_ratio=0.5).eval(), waves()
-    gather, stats = HarmonicGather(H, 6).double(), built.select(x)
-    narrow, index = gather(x, stats)
+    gather = HarmonicGather(H, 6).double()
+    sparse, stats = built(x)
+    narrow, chosen = gather(sparse), stats["selection_mask"]
     assert narrow.shape == (2, 6, 18)
-    torch.testing.assert_close(gather.scatter(narrow, index), built(x)[0])
-    torch.nn.init.normal_(gather.tags)
-    tagged, _ = gather(x, stats)
-    torch.testing.assert_close(tagged - narrow, stats["selection_mask"] @ gather.tags)
+    wide = gather.scatter(narrow, chosen)
+    assert torch.equal(wide != 0, chosen.repeat(1, 1, 3).bool())
+    torch.testing.assert_close(wide, (sparse @ gather.narrow.weight.T @ gather.widen.weight.T) * chosen.repeat(1, 1, 3))
     with pytest.raises(ValueError, match="kept=13 of num_harmonics=12"):
         HarmonicGather(H, 13)
 
 
+def test_nothing_of_what_is_kept_is_lost():
+    """3 k channels hold any 3 k numbers, whichever k harmonics they belong to."""
+    gather = HarmonicGather(H, 6).double()
+    for _ in range(20):
+        kept = torch.randperm(H)[:6]
+        columns = torch.cat([kept, kept + H, kept + 2 * H])
+        assert torch.linalg.matrix_rank(gather.narrow.weight[:, columns]) == 18
+
+
 def test_the_choice_learns_from_what_was_gathered():
     built, gather = selector(use_dynamic_k=False, k_ratio=0.5).eval(), HarmonicGather(H, 6).double()
-    x = waves()
-    narrow, _ = gather(x, built.select(x))
-    narrow.square().sum().backward()
+    gather(built(waves())[0]).square().sum().backward()
     assert [name for name, p in built.named_parameters() if p.grad is None or not p.grad.any()] == []

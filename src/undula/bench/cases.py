@@ -118,7 +118,8 @@ class SparsityCase:
         mixer: of all blocks.
         num_layers: blocks of each stack.
         num_heads: heads of all blocks.
-        d_ff_multi: hidden width of all feed-forwards, over 3 H.
+        d_ff_multi: hidden width of the feed-forwards, over 3 H.
+        gathered_d_ff: that of gathered blocks, over the others'; compacted ones have the share of their harmonics.
         shapes: sequences in a batch, and steps of each.
     """
 
@@ -128,6 +129,7 @@ class SparsityCase:
     num_layers: int = 6
     num_heads: int = 8
     d_ff_multi: int = 4
+    gathered_d_ff: float = 2 / 3
     shapes: tuple[tuple[int, int], ...] = ((12, 64), (6, 256))
 
 

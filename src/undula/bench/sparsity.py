@@ -1,6 +1,7 @@
 """Time and parameters of blocks that compute on part of the harmonics, beside blocks that compute on all of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +89,10 @@ def _config(case: SparsityCase) -> BackboneConfig:
     )
 
 
+def _hidden(config: BackboneConfig, share: float) -> BackboneConfig:
+    return replace(config, d_ff=8 * round(share * config.d_ff / 8))
+
+
 def _blocks(config: BackboneConfig) -> Backbone:
     torch.manual_seed(0)
     blocks = Backbone(config)
@@ -98,12 +103,13 @@ def _blocks(config: BackboneConfig) -> Backbone:
 def _selected(case: SparsityCase, ratio: float, gather: bool) -> nn.Module:
     selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
     reduction = HarmonicReduction(case.num_harmonics, selector=selector, gather=gather)
-    return ReducedStack(reduction, _blocks(reduction.blocks(_config(case))))
+    config = reduction.blocks(_config(case))
+    return ReducedStack(reduction, _blocks(_hidden(config, case.gathered_d_ff) if gather else config))
 
 
 def _compacted(case: SparsityCase, ratio: float) -> nn.Module:
     kept = 3 * int(case.num_harmonics * ratio)
-    return ReducedStack(None, _blocks(narrow_config(_config(case), kept)), kept)
+    return ReducedStack(None, _blocks(_hidden(narrow_config(_config(case), kept), ratio)), kept)
 
 
 def _sliced(case: SparsityCase, ratio: float) -> nn.Module:

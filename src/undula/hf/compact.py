@@ -1,35 +1,43 @@
 """After training: the same model, physically smaller, of the harmonics that a selector kept most."""
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from jaxtyping import Int
 from torch import Tensor, nn
 
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
-from undula.models.config import ModelConfig, SparsityConfig
+from undula.models.config import SparsityConfig
 from undula.models.language_model import WaveLanguageModel
 from undula.models.narrow import channels_of, narrow_config, residual_axes
+from undula.nn.feed_forward import SwiGLU
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 
 PLACE = "model.transformer"
 """Where the Wave Transformer stands in the model."""
 
+Cut: TypeAlias = tuple[str, int, Tensor]
+"""A parameter's name, an axis of it, and what is left along the axis."""
 
-def compact(model: UndulaForCausalLM, keep: int | None = None) -> UndulaForCausalLM:
-    """Return a smaller model of the harmonics that were kept most in training, with its own start of a fine-tuning.
+
+def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None = None) -> UndulaForCausalLM:
+    """Return a smaller model of the harmonics that were kept most in training: a start for a short fine-tuning.
 
     The residual stream narrows from 3 H to 3 k channels: whatever reads or writes it is sliced, the insides of mixers
-    and feed-forwards stay as wide as they were. The selector is gone: what is left is always kept. The new model is an
-    ordinary one: it can be trained, saved and loaded; the old one is left as it was.
+    stay as wide as they were. Of each feed-forward the hidden units with the largest weights are left. The selector is
+    gone: what is left is always kept. The new model is an ordinary one: it can be trained, saved and loaded; the old
+    one is left as it was.
 
     Args:
         model: a language model of the wave family with a selector whose blocks are 3 H wide.
         keep: number of harmonics k; by default as many as the selector keeps.
+        d_ff: hidden width of the feed-forwards; by default it shrinks by as much as the stream, to a multiple of 8.
 
     Raises:
-        ValueError: for another model, a number that is not between 1 and H, or a mixer that cannot be narrowed.
+        ValueError: for another model, a number that is not between 1 and what there is, or a mixer that cannot be
+            narrowed.
     """
     config = model.config.model_config
     wave, selector = _parts(model)
@@ -37,17 +45,23 @@ def compact(model: UndulaForCausalLM, keep: int | None = None) -> UndulaForCausa
         raise ValueError(
             "compact needs blocks of all harmonics, in no fixed order: sparsity.gather, codec.ordered False"
         )
+    total, hidden = selector.num_harmonics, config.backbone.d_ff
     kept = selector.base_k if keep is None else keep
-    if not 1 <= kept <= selector.num_harmonics:
-        raise ValueError(f"keep={kept} of {selector.num_harmonics} harmonics; wanted 1 up to all of them")
+    units = min(hidden, max(8, 8 * round(hidden * kept / total / 8))) if d_ff is None else d_ff
+    for name, number, most in (("keep", kept, total), ("d_ff", units, hidden)):
+        if not 1 <= number <= most:
+            raise ValueError(f"{name}={number} of {most}; wanted 1 up to all of them")
     harmonics = selector.ema_use.topk(kept).indices.sort().values
-    axes = _axes(wave, harmonics, selector.num_harmonics)
+    cuts = [*_harmonic_cuts(wave, harmonics, total), *_hidden_cuts(wave, units)]
+    backbone = replace(narrow_config(config.backbone, 3 * kept), d_ff=units)
+    described = replace(config, backbone=backbone, sparsity=SparsityConfig(), freq_limit="none")
     ids = {name: getattr(model.config, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    small = UndulaForCausalLM(UndulaConfig(model=_narrow_config(config, kept), **ids))
-    old = model.state_dict()
-    sliced = {name: old[name].index_select(*axes[name]) if name in axes else old[name] for name in small.state_dict()}
+    small = UndulaForCausalLM(UndulaConfig(model=described, **ids))
+    values = {name: value for name, value in model.state_dict().items() if name in small.state_dict()}
+    for name, axis, index in cuts:
+        values[name] = values[name].index_select(axis, index)
     cast(nn.Module, small).to(device=harmonics.device, dtype=model.dtype)
-    small.load_state_dict(sliced)
+    small.load_state_dict(values)
     return small.train(model.training)
 
 
@@ -59,20 +73,22 @@ def _parts(model: UndulaForCausalLM) -> tuple[WaveLanguageModel, AdaptiveHarmoni
     return wave, reduction.selector
 
 
-def _axes(
-    wave: WaveLanguageModel, harmonics: Int[Tensor, " K"], num_harmonics: int
-) -> dict[str, tuple[int, Int[Tensor, " kept"]]]:
-    """Of every parameter that touches harmonics: along which axis, and what is kept of it."""
-    channels = channels_of(harmonics, num_harmonics)
-    backbone = residual_axes(wave.transformer.backbone)
-    axes = {f"{PLACE}.backbone.{name}": (axis, channels) for name, axis in backbone.items()}
-    encoder = wave.transformer.wave_encoder.named_parameters()
-    parts = [name for name, _ in encoder if name.startswith(("to_wave", "base_"))]
-    axes.update({f"{PLACE}.wave_encoder.{name}": (0, harmonics) for name in parts})
-    axes[f"{PLACE}.wave_decoder.from_wave.weight"] = (1, channels)
-    return axes
+def _harmonic_cuts(wave: WaveLanguageModel, harmonics: Int[Tensor, " K"], total: int) -> Iterator[Cut]:
+    """What is left of every parameter that touches harmonics."""
+    channels = channels_of(harmonics, total)
+    for name, axis in residual_axes(wave.transformer.backbone).items():
+        yield f"{PLACE}.backbone.{name}", axis, channels
+    for name, _ in wave.transformer.wave_encoder.named_parameters():
+        if name.startswith(("to_wave", "base_")):
+            yield f"{PLACE}.wave_encoder.{name}", 0, harmonics
+    yield f"{PLACE}.wave_decoder.from_wave.weight", 1, channels
 
 
-def _narrow_config(config: ModelConfig, kept: int) -> ModelConfig:
-    backbone = narrow_config(config.backbone, 3 * kept)
-    return replace(config, backbone=backbone, sparsity=SparsityConfig(), freq_limit="none")
+def _hidden_cuts(wave: WaveLanguageModel, units: int) -> Iterator[Cut]:
+    """What is left of every feed-forward: the units whose weights, in and out, have the largest product of lengths."""
+    for name, part in wave.transformer.named_modules():
+        if isinstance(part, SwiGLU):
+            size = part.w1.weight.norm(dim=1) * part.w3.weight.norm(dim=1) * part.w2.weight.norm(dim=0)
+            left = size.topk(units).indices.sort().values
+            for weight, axis in (("w1", 0), ("w3", 0), ("w2", 1)):
+                yield f"{PLACE}.{name}.{weight}.weight", axis, left

@@ -103,20 +103,16 @@ class HarmonicReduction(nn.Module):
         run = partial(_called, causal=causal, attention_mask=attention_mask, state=state, on_layer=on_layer)
         if self.mask is not None and self.freq_limit is not None:
             x = self.mask(x, self.freq_limit)
-        if self.gather is not None and self.selector is not None:
-            self.selection = self.selector.select(x)
-            narrow, index = self.gather(x, self.selection)
-            return run(backbone, narrow, lambda y: self._put_back(y, index))
         if self.selector is not None:
-            x, self.selection = self.selector(x)
+            x, stats = self.selector(x)
+            self.selection = stats
+            if self.gather is not None and stats is not None:
+                return run(backbone, self.gather(x), partial(self.gather.scatter, chosen=stats["selection_mask"]))
         if self.present == self.num_harmonics:
             return run(backbone, x, lambda y: y)
         channels = channels_of(torch.arange(self.present, device=x.device), self.num_harmonics)
         low, silent = x.index_select(-1, channels), torch.zeros_like(x)
         return run(narrowed(backbone, channels), low, lambda y: silent.index_copy(-1, channels, y.to(x.dtype)))
-
-    def _put_back(self, y: Tensor, index: Tensor) -> Tensor:
-        return y if self.gather is None else self.gather.scatter(y, index)
 
 
 def _called(blocks: Callable[..., Any], x: Tensor, widen: Callable[[Tensor], Tensor], **given: Any) -> Any:
