@@ -31,7 +31,7 @@ def compare_record(**row):
     return make_records("compare", [(config, {"rows": rows, "warnings": ["mind this"]})], BenchSetting())[0]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/benchmarks.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/benchmarks.md", "docs/enhancements.md"])
 def test_tables_of_documents_are_those_of_the_records(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert with_results(text, ROOT / "benchmarks" / "results") == text
