@@ -165,23 +165,25 @@ _MODELS_10M = {
 }
 _MODELS_TINY = {"attention": plain("attention", **_TINY, d_ff=96), "fft_conv": plain("fft_conv", **_TINY, d_ff=84)}
 
-_EVOLVED = {"num_waves": 48, "formulation": "evolved", "normalisation": "sum"}
-# Of the width, heads and waves of the documented small Wave-Native GPT.
-_MODELS_WAVE_GPT = {
-    "attention": plain("attention", d_model=384, num_layers=6, num_heads=8, d_ff=1024),
-    **{
-        name: plain(mixer, options, d_model=384, num_layers=6, num_heads=8, d_ff=896)
-        for name, mixer, options in (
-            ("interference, literal", "interference", {"num_waves": 48}),
-            ("interference, evolved", "interference", _EVOLVED),
-            ("interference_linear", "interference_linear", {"num_waves": 48}),
-        )
-    },
-}
+
+def _interfering(num_heads: int, num_waves: int, attention_d_ff: int, d_ff: int) -> Mapping[str, ModelConfig]:
+    """Plain attention, and interference in its forms, all of one size."""
+    waves: dict[str, str | int] = {"num_waves": num_waves}
+    evolved: dict[str, str | int] = {**waves, "formulation": "evolved", "normalisation": "sum"}
+    size = {"d_model": 384, "num_layers": 6, "num_heads": num_heads}
+    return {
+        "attention": plain("attention", **size, d_ff=attention_d_ff),
+        "interference, literal": plain("interference", waves, **size, d_ff=d_ff),
+        "interference, evolved": plain("interference", evolved, **size, d_ff=d_ff),
+        "interference_linear": plain("interference_linear", waves, **size, d_ff=d_ff),
+    }
+
 
 TRAIN_CASES: Mapping[str, TrainCase] = {
     "10m": TrainCase(models=_MODELS_10M),
-    "wave_gpt": TrainCase(models=_MODELS_WAVE_GPT),
+    # The documented default of 16 waves; and the heads and waves of the documented small Wave-Native GPT.
+    "interference": TrainCase(models=_interfering(6, 16, attention_d_ff=872, d_ff=1032)),
+    "interference_48": TrainCase(models=_interfering(8, 48, attention_d_ff=1024, d_ff=896)),
     "tiny": TrainCase(models=_MODELS_TINY, batch_size=2, block_size=32),
 }
 MIXER_CASES: Mapping[str, MixerCase] = {
