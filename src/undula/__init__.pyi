@@ -9,6 +9,8 @@ from undula.experiments.compare import compare as compare
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
 from undula.experiments.run import load_run as load_run
 from undula.experiments.run import train_run as train_run
+from undula.hf.audio import UndulaAudioCodec as UndulaAudioCodec
+from undula.hf.audio import UndulaAudioConfig as UndulaAudioConfig
 from undula.hf.compact import compact as compact
 from undula.hf.configuration import UndulaConfig as UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM as UndulaForCausalLM

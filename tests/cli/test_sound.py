@@ -105,7 +105,7 @@ def test_a_codec_is_no_language_model_and_the_reverse(run, tmp_path, capsys):
 
 
 def test_news_and_score():
-    at = CodecProgress(step=3, steps=9, where="cpu, float32", loss=-1.0, decibels=12.345, seconds_left=61.0)
+    at = CodecProgress(step=3, steps=9, where="cpu, float32", loss=-1.0, waveform=-1.2345, seconds_left=61.0)
     assert news(at) == "loss -1.000  12.35 dB  1:01 left" or news(at) == "loss -1.000  12.34 dB  1:01 left"
     assert news(CodecProgress(step=0, steps=9, where="cpu, float32")) == "on cpu, float32"
     scored = CodecProgress(step=3, steps=9, where="cpu", validation=SoundScore({"a": 1.0, "b": 2.0}))

@@ -34,9 +34,7 @@ def test_the_parts_add_up_and_bits_count_the_text_alone(tmp_path):
         assert line["loss"] == pytest.approx(line["ce"] + line["coherence"], rel=1e-5)
         parts = 0.1 * line["phase"] + 0.2 * line["energy"] + 1e-3 * line["harmonic"]
         assert line["coherence"] == pytest.approx(parts, rel=1e-4)
-        assert line["bits_per_byte"] == pytest.approx(
-            line["ce"] / math.log(2) / trainer.recorder.bytes_per_token, rel=1e-5
-        )
+        assert line["bits_per_byte"] == pytest.approx(line["ce"] / math.log(2) / trainer.task.bytes_per_token, rel=1e-5)
     assert lines[-1]["harmonic"] > 0
 
 
@@ -82,7 +80,5 @@ def test_what_a_selector_adds_is_told_apart_from_the_text(tmp_path):
     for line in lines:
         assert line["aux"] > 0
         assert line["loss"] == pytest.approx(line["ce"] + line["aux"], rel=1e-5)
-        assert line["bits_per_byte"] == pytest.approx(
-            line["ce"] / math.log(2) / trainer.recorder.bytes_per_token, rel=1e-5
-        )
+        assert line["bits_per_byte"] == pytest.approx(line["ce"] / math.log(2) / trainer.task.bytes_per_token, rel=1e-5)
     assert trainer.validation.loss < lines[-1]["loss"]

@@ -10,6 +10,7 @@ from undula.hf.modeling import UndulaForCausalLM
 from undula.models.config import BackboneConfig, ModelConfig
 from undula.optim.config import OptimConfig
 from undula.training.config import TrainConfig
+from undula.training.text import TextTask
 from undula.training.trainer import RunTrainer
 
 WORDS = ("wave", "phase", "filter", "sum", "of", "the", "a", "is", "in", "and")
@@ -49,4 +50,5 @@ def tiny_trainer(config, folder, listener=None):
     model = dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
     folder.mkdir(exist_ok=True)
     special = {"pad_token_id": prepared.tokenizer.pad_token_id, "eos_token_id": prepared.tokenizer.eos_token_id}
-    return RunTrainer(UndulaForCausalLM(UndulaConfig(model=model, **special)), config, prepared, folder, listener)
+    model = UndulaForCausalLM(UndulaConfig(model=model, **special))
+    return RunTrainer(model, config, TextTask(model, config, prepared), folder, listener)

@@ -79,7 +79,7 @@ def news(progress: "CodecProgress") -> str:
     """Return loss, signal-to-noise ratio and time left in one line; before the first, what runs it."""
     if math.isnan(progress.loss):
         return f"on {progress.where}"
-    return f"loss {progress.loss:.3f}  {progress.decibels:.2f} dB  {clock(progress.seconds_left)} left"
+    return f"loss {progress.loss:.3f}  {-10 * progress.waveform:.2f} dB  {clock(progress.seconds_left)} left"
 
 
 def score(progress: "CodecProgress") -> tuple[float, str]:

@@ -1,31 +1,26 @@
-"""The run of an audio codec: train it into a folder, resume it, load the codec, score it.
-
-The folder is laid out as that of a language model; a checkpoint holds config.json and model.safetensors, and beside
-them what a resumed run needs.
-"""
+"""The run of an audio codec: train it into a folder, resume it, load the codec, score it; laid out as every run."""
 
 import dataclasses
-import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from undula.config import from_dict, to_dict
 from undula.data.audio import Sounds, load_recordings, prepare_sounds
-from undula.experiments.folder import CONFIG, open_new, read_values, refuse_changes
+from undula.experiments.folder import CONFIG, newest, open_run, read_values
+from undula.hf.audio import UndulaAudioCodec, UndulaAudioConfig
 from undula.models.audio_codec import AudioCodec
-from undula.models.audio_files import load_codec
 from undula.training.audio_config import AUDIO_CODEC, AudioTrainConfig
-from undula.training.codec import CodecListener, CodecTrainer
-from undula.training.manifest import Checkpoint, newest_whole
-from undula.training.records import METRICS, drop_lines_after
+from undula.training.codec import CodecTask
+from undula.training.manifest import Checkpoint
+from undula.training.quiet import no_progress_bars
+from undula.training.records import Listener
 from undula.training.state import kept_rng
-from undula.training.trainer import BUILDING
+from undula.training.trainer import BUILDING, RunTrainer
 from undula.validation.sound import SoundScore, evaluate_codec
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +47,7 @@ class CodecResult:
 
 
 def train_codec(
-    config: AudioTrainConfig, out: Path, *, resume: bool = False, progress: CodecListener | None = None
+    config: AudioTrainConfig, out: Path, *, resume: bool = False, progress: Listener | None = None
 ) -> CodecResult:
     """Train an audio codec into a folder; the global random generators are left as they were.
 
@@ -72,18 +67,20 @@ def train_codec(
         sounds = prepare_sounds(config.data, config.model.sample_rate)
         config = _resolved(config)
         torch.manual_seed(config.seed)
-        codec = AudioCodec(config.model)
-        checkpoint = _open_for_resume(config, sounds, out) if resume else open_new(out, to_dict(config))
-        trainer = CodecTrainer(codec, config, sounds, out, progress)
-        validation = trainer.train(checkpoint)
+        model = UndulaAudioCodec(UndulaAudioConfig(model=to_dict(config.model)))
+        old = to_dict(read_codec_config(out)) if resume else None
+        checkpoint = open_run(out, to_dict(config), old, partial(_check_sounds, sounds=sounds))
+        trainer = RunTrainer(model, config, CodecTask(config, sounds), out, progress)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+        validation = trainer.validation or trainer.score()
     shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
     return CodecResult(
         folder=out,
         config=config,
         checkpoint=out / "checkpoints" / f"step-{config.steps}",
         validation=validation,
-        parameters=sum(p.numel() for p in codec.parameters()),
-        numbers_per_sample=codec.numbers_per_sample,
+        parameters=sum(p.numel() for p in model.parameters()),
+        numbers_per_sample=model.codec.numbers_per_sample,
         where=trainer.where,
     )
 
@@ -119,7 +116,8 @@ def load_codec_run(folder: Path) -> AudioCodec:
         ValueError: when it is not the run of a codec, or every checkpoint is damaged.
     """
     read_codec_config(folder)
-    return load_codec(_newest(folder).path)
+    with no_progress_bars():
+        return UndulaAudioCodec.from_pretrained(newest(folder).path).codec
 
 
 def evaluate_codec_run(folder: Path, data: str | None = None) -> SoundScore:
@@ -137,15 +135,8 @@ def evaluate_codec_run(folder: Path, data: str | None = None) -> SoundScore:
     if data is not None:
         return evaluate_codec(codec, load_recordings(data, config.model.sample_rate))
     sounds = prepare_sounds(config.data, config.model.sample_rate)
-    _check_sounds(_newest(folder), sounds)
+    _check_sounds(newest(folder), sounds)
     return evaluate_codec(codec, sounds.held_out)
-
-
-def _newest(folder: Path) -> Checkpoint:
-    checkpoint = newest_whole(folder)
-    if checkpoint is None:
-        raise FileNotFoundError(f"{folder} has no checkpoint yet; resume the run until it has saved one")
-    return checkpoint
 
 
 def _resolved(config: AudioTrainConfig) -> AudioTrainConfig:
@@ -154,18 +145,6 @@ def _resolved(config: AudioTrainConfig) -> AudioTrainConfig:
     if not source.exists():
         return config
     return dataclasses.replace(config, data=dataclasses.replace(config.data, source=str(source.resolve())))
-
-
-def _open_for_resume(config: AudioTrainConfig, sounds: Sounds, out: Path) -> Checkpoint | None:
-    refuse_changes(out, to_dict(read_codec_config(out)), to_dict(config))
-    checkpoint = newest_whole(out)
-    if checkpoint is None:
-        log.warning("%s has no checkpoint yet; starting from the first step", out)
-    else:
-        _check_sounds(checkpoint, sounds)
-    shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
-    drop_lines_after(out / METRICS, 0 if checkpoint is None else checkpoint.step)
-    return checkpoint
 
 
 def _check_sounds(checkpoint: Checkpoint, sounds: Sounds) -> None:

@@ -1,27 +1,71 @@
 """The folder of a run, whatever it trains: opened once, read again, and refused to another configuration."""
 
 import json
+import logging
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from undula.files import write_flushed
+from undula.training.manifest import Checkpoint, newest_whole
+from undula.training.records import METRICS, drop_lines_after
+from undula.training.trainer import BUILDING
 
 CONFIG = "config.json"
 
+log = logging.getLogger(__name__)
 
-def open_new(out: Path, values: dict[str, Any]) -> None:
-    """Make a run's folder and write its configuration; the first process does, for all.
+
+def open_run(
+    out: Path, values: dict[str, Any], old: dict[str, Any] | None, check: Callable[[Checkpoint], None]
+) -> Checkpoint | None:
+    """Make a run's folder; or go on with a run: return its newest whole checkpoint, and forget what came after it.
+
+    The first process writes, for all.
+
+    Args:
+        out: the run's folder.
+        values: the configuration that is asked for.
+        old: the one that the run was made from; None for a new run.
+        check: refuses a checkpoint that was trained on other data.
 
     Raises:
-        ValueError: when it holds a run already.
+        ValueError: when a new run finds another one in its folder; when a value differs from the old one (names each),
+            or every checkpoint is damaged.
     """
-    if not is_first_process():
-        return
-    if (out / CONFIG).exists():
-        raise ValueError(f"{out} holds a run already; resume it, or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    write_flushed(out / CONFIG, json.dumps(values, indent=1) + "\n")
+    if old is None:
+        if is_first_process():
+            if (out / CONFIG).exists():
+                raise ValueError(f"{out} holds a run already; resume it, or choose another folder")
+            out.mkdir(parents=True, exist_ok=True)
+            write_flushed(out / CONFIG, json.dumps(values, indent=1) + "\n")
+        return None
+    if changed := _differences(old, values):
+        raise ValueError(f"{out} was made from another configuration: {', '.join(changed)}; start a new run for it")
+    checkpoint = newest_whole(out)
+    if checkpoint is None:
+        log.warning("%s has no checkpoint yet; starting from the first step", out)
+    else:
+        check(checkpoint)
+    if is_first_process():
+        shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+        drop_lines_after(out / METRICS, 0 if checkpoint is None else checkpoint.step)
+    return checkpoint
+
+
+def newest(folder: Path) -> Checkpoint:
+    """Return a run's newest whole checkpoint.
+
+    Raises:
+        FileNotFoundError: when it has none yet.
+        ValueError: when every one is damaged.
+    """
+    checkpoint = newest_whole(folder)
+    if checkpoint is None:
+        raise FileNotFoundError(f"{folder} has no checkpoint yet; resume the run until it has saved one")
+    return checkpoint
 
 
 def read_values(folder: Path) -> dict[str, Any]:
@@ -41,17 +85,6 @@ def read_values(folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}, wanted the keys of a configuration")
     return values
-
-
-def refuse_changes(out: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Refuse to go on with a run under another configuration.
-
-    Raises:
-        ValueError: when a value differs; names each.
-    """
-    changed = _differences(old, new)
-    if changed:
-        raise ValueError(f"{out} was made from another configuration: {', '.join(changed)}; start a new run for it")
 
 
 def is_first_process() -> bool:

@@ -8,9 +8,9 @@ tensorboard          what TensorBoard reads, where that tracker is asked for
 """
 
 import dataclasses
-import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -20,20 +20,19 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from undula.config import from_dict, to_dict
 from undula.data.build import Prepared, evaluation_stream, prepare
 from undula.data.stream import EvalWindows
-from undula.experiments.folder import CONFIG, is_first_process, open_new, read_values, refuse_changes
+from undula.experiments.folder import CONFIG, newest, open_run, read_values
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.ops.metrics import Metrics
 from undula.training.audio_config import AUDIO_CODEC
 from undula.training.config import TrainConfig
-from undula.training.manifest import Checkpoint, newest_whole
+from undula.training.manifest import Checkpoint
 from undula.training.quiet import no_progress_bars
-from undula.training.records import METRICS, Line, Listener, drop_lines_after, read_lines
+from undula.training.records import METRICS, Line, Listener, read_lines
 from undula.training.state import kept_rng
+from undula.training.text import TextTask
 from undula.training.trainer import BUILDING, RunTrainer
 from undula.validation.evaluate import evaluate
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +106,12 @@ def train_run(
         torch.manual_seed(config.seed)
         model = _build_model(config, prepared.tokenizer)
         model.model.use_counts(prepared.train.counts())
-        checkpoint = _open_for_resume(config, prepared, out) if resume else open_new(out, to_dict(config))
-        trainer = RunTrainer(model, config, prepared, out, progress)
+        old = to_dict(read_config(out)) if resume else None
+        checkpoint = open_run(out, to_dict(config), old, partial(_check_text, prepared=prepared))
+        trainer = RunTrainer(model, config, TextTask(model, config, prepared), out, progress)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
         # A run that was finished before has no step left, after which it would be scored.
-        validation = trainer.validation if trainer.validation.num_tokens else trainer.score()
+        validation = trainer.validation or trainer.score()
     shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
     return RunResult(
         folder=out,
@@ -160,9 +160,7 @@ def load_run(folder: Path) -> Run:
         ValueError: when every checkpoint is damaged.
     """
     config = read_config(folder)
-    checkpoint = newest_whole(folder)
-    if checkpoint is None:
-        raise FileNotFoundError(f"{folder} has no checkpoint yet; resume the run until it has saved one")
+    checkpoint = newest(folder)
     with no_progress_bars():
         model = UndulaForCausalLM.from_pretrained(checkpoint.path)
     model.finalize_annealing()
@@ -204,19 +202,6 @@ def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
 def _build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> UndulaForCausalLM:
     pad, eos = (cast(int, i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id))
     return UndulaForCausalLM(UndulaConfig(model=to_dict(config.model), pad_token_id=pad, eos_token_id=eos))
-
-
-def _open_for_resume(config: TrainConfig, prepared: Prepared, out: Path) -> Checkpoint | None:
-    refuse_changes(out, to_dict(read_config(out)), to_dict(config))
-    checkpoint = newest_whole(out)
-    if checkpoint is None:
-        log.warning("%s has no checkpoint yet; starting from the first step", out)
-    else:
-        _check_text(checkpoint, prepared)
-    if is_first_process():
-        shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
-        drop_lines_after(out / METRICS, 0 if checkpoint is None else checkpoint.step)
-    return checkpoint
 
 
 def _check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:

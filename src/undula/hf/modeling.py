@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
@@ -23,6 +22,7 @@ from undula.config import to_dict
 from undula.hf.cache import UndulaCache
 from undula.hf.configuration import UndulaConfig
 from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_unsupported
+from undula.hf.loading import WholeModel
 from undula.models.backbone import Backbone, LayerHook, collector
 from undula.models.language_model import build_language_model
 from undula.ops.metrics import IGNORED, summed_nats
@@ -30,7 +30,7 @@ from undula.ops.packing import Lengths, repack, starts, unpack
 from undula.shapes import Logits, TokenIds
 
 
-class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
+class UndulaForCausalLM(WholeModel, GenerationMixin):
     """A causal language model with transformers' interface: Trainer, `generate`, PEFT, pipelines.
 
     Start values are those of the model itself; weights that a checkpoint lacks are an error, not random numbers.
@@ -178,31 +178,9 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
             )
         return self.get_input_embeddings()
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
-        """Return the model of a folder or hub name, from safetensors alone; see `PreTrainedModel.from_pretrained`.
-
-        Raises:
-            ValueError: when weights and configuration do not belong together.
-        """
-        with_info = kwargs.pop("output_loading_info", False)
-        # Pickled weights are an error even where they are all that there is.
-        kwargs["use_safetensors"] = True
-        where = pretrained_model_name_or_path
-        try:
-            loaded: Any = super().from_pretrained(where, *model_args, output_loading_info=True, **kwargs)
-        except SafetensorError as error:
-            raise ValueError(f"{where}: the weights are damaged ({error}); take an earlier checkpoint") from error
-        model, info = loaded
-        for fault in ("missing", "unexpected", "mismatched"):
-            keys = sorted(str(key) for key in info[f"{fault}_keys"])
-            if keys:
-                raise ValueError(
-                    f"{where}: {len(keys)} {fault} weights, such as {keys[0]}; the checkpoint "
-                    "is damaged or belongs to another config.json"
-                )
-        model.model.after_loading()
-        return (model, info) if with_info else model
+    def after_loading(self) -> None:
+        """Compute again what follows from the weights."""
+        self.model.after_loading()
 
     def finalize_annealing(self) -> None:
         """Give free what training faded out to nothing; what is saved from now on is smaller, and scores the same."""
@@ -210,9 +188,6 @@ class UndulaForCausalLM(PreTrainedModel, GenerationMixin):
             config = self.config.model_config
             packets = replace(config.packets, annealed=False)
             self.config.model = to_dict(replace(config, packets=packets))
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Leave the start values that the model's own constructor made."""
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, every_n_layers: int = 1

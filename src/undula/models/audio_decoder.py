@@ -95,8 +95,8 @@ class AudioWaveDecoder(nn.Module):
             )
         self.low, self.high = float(low), float(high)
         self.n_fft, self.hop_length, self.sample_rate = n_fft, hop_length, sample_rate
-        # The greatest magnitude that a tone of amplitude 1 has in a spectrum.
-        self.full_scale = float(tight_hann(n_fft, hop_length).sum()) / 2
+        # The greatest magnitude that a tone of amplitude 1 has in a spectrum. On the CPU: see the encoder.
+        self.full_scale = float(tight_hann(n_fft, hop_length, device=torch.device("cpu")).sum()) / 2
         self.before = max(n_fft // 2, hop_length)
         self.after = max(n_fft - n_fft // 2, hop_length)
         self.latency = n_fft - n_fft // 2 + self.before

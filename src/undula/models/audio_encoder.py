@@ -80,8 +80,9 @@ class AudioWaveEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.n_fft, self.hop_length, self.sample_rate = n_fft, hop_length, sample_rate
-        # A band's sum over bins is the band's signal at the middle of the frame, times this.
-        self.full_scale = float(tight_hann(n_fft, hop_length)[n_fft // 2]) * n_fft / 2
+        # A band's sum over bins is the band's signal at the middle of the frame, times this. On the CPU, since a model
+        # that is about to be loaded is built on a device without numbers.
+        self.full_scale = float(tight_hann(n_fft, hop_length, device=torch.device("cpu"))[n_fft // 2]) * n_fft / 2
         self.filterbank = TriangleFilterBank(num_harmonics, n_fft, sample_rate, freq_range, learnable_filterbank)
         self.frames = FrameLayers(4 * num_harmonics, d_model, num_heads, num_layers, dropout, mixer)
         self.to_components = nn.Linear(d_model, 4 * num_harmonics)

@@ -2,25 +2,25 @@
 
 import math
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from undula.ops.metrics import Metrics
-from undula.training.config import TrainConfig
-from undula.training.objective import PARTS
-from undula.training.records import METRICS, Listener, Progress, append_line
+from undula.training.config import RunConfig
+from undula.training.records import METRICS, Listener, append_line
+from undula.training.task import Task
 
 
 class Timetable(TrainerCallback):
     """Says at each step whether to log, to score and to save.
 
     Before a checkpoint there is always a log: the mean loss since the last one is not part of a checkpoint, so there
-    has to be none. Before a score, too, so that its time falls between two windows of tokens per second.
+    has to be none. Before a score, too, so that its time falls between two windows of speed.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: RunConfig) -> None:
         self.config = config
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -39,25 +39,17 @@ class Recorder(TrainerCallback):
     Args:
         folder: the run's folder.
         config: the run.
-        tokens_per_step: tokens that one update is computed from, on all processes.
-        bytes_per_token: bytes of text that a token of the corpus stands for on average.
+        task: says what stands in a line, and what the listener gets.
+        items_per_step: items that one update is computed from, on all processes.
         where: what runs it, such as "cpu, float32".
         listener: told about the progress.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        config: TrainConfig,
-        *,
-        tokens_per_step: int,
-        bytes_per_token: float,
-        where: str,
-        listener: Listener | None,
+        self, folder: Path, config: RunConfig, task: Task, *, items_per_step: int, where: str, listener: Listener | None
     ) -> None:
         self.path = folder / METRICS
-        self.tokens_per_step, self.bytes_per_token = tokens_per_step, bytes_per_token
-        self.listener = listener
+        self.task, self.items_per_step, self.listener = task, items_per_step, listener
         self.news: dict[str, Any] = {"steps": config.steps, "where": where}
         self.first_step = self.logged_step = 0
         self.started = self.window = math.nan
@@ -85,34 +77,32 @@ class Recorder(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write a line about training or about the held-out text; other logs of the trainer are none of ours."""
+        """Write a line about training or about what is held out; other logs of the trainer are none of ours."""
         logs = logs or {}
         if "loss" in logs:
             self._log_training(state, logs)
-        elif "eval_loss" in logs:
-            line = {k.replace("eval_", "validation_"): v for k, v in logs.items() if k.startswith("eval_")}
-            self._write(state, line)
+        elif scores := {k.replace("eval_", "validation_"): v for k, v in logs.items() if k.startswith("eval_")}:
+            self._write(state, scores)
         else:
             return
         self._tell(state)
 
-    def record_validation(self, metrics: Metrics) -> None:
-        """Take note of a score of the held-out text."""
-        self.news["validation"] = metrics
+    def record_validation(self, score: Any) -> None:
+        """Take note of a score of what is held out."""
+        self.news["validation"] = score
 
     def _log_training(self, state: TrainerState, logs: dict[str, Any]) -> None:
         now, step = time.perf_counter(), state.global_step
-        nats = logs.get("ce", logs["loss"])
+        items_per_second = (step - self.logged_step) * self.items_per_step / (now - self.window)
         line = {
             "loss": logs["loss"],
-            "bits_per_byte": nats / math.log(2) / self.bytes_per_token,
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs.get("grad_norm"),
-            "tokens_per_second": (step - self.logged_step) * self.tokens_per_step / (now - self.window),
+            **self.task.line(logs, items_per_second),
         }
-        self._write(state, line | {k: v for k, v in logs.items() if k in PARTS})
+        self._write(state, line)
         pace = (now - self.started) / (step - self.first_step)
-        told = {k: v for k, v in line.items() if k != "grad_norm"}
+        told = {f.name: line[f.name] for f in fields(self.task.progress) if f.name in line}
         self.news.update(told, seconds_left=pace * (self.news["steps"] - step))
         self.logged_step, self.window = step, math.nan
 
@@ -122,4 +112,4 @@ class Recorder(TrainerCallback):
 
     def _tell(self, state: TrainerState) -> None:
         if self.listener is not None and state.is_world_process_zero:
-            self.listener(Progress(step=state.global_step, **self.news))
+            self.listener(self.task.progress(step=state.global_step, **self.news))

@@ -31,25 +31,18 @@ class CurriculumConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that decides a run.
+class RunConfig:
+    """What decides a run, whatever it trains.
 
     Args:
         name: what the run is called in tables, pictures and trackers.
-        model: what is trained; its vocab_size is taken from the tokenizer when the run starts.
-        data: what it is trained and scored on.
-        optim: how.
-        loss: what is made small.
-        curriculum: which frequencies it hears, and when.
-        annealing_steps: steps over which the share of the embedding table beside wave packets falls from 1 to 0; 0 for
-            models without one.
+        optim: how the parameters are updated.
         steps: updates of the parameters.
-        batch_size: windows in one forward pass, on each process.
+        batch_size: windows of text, or pieces of recordings, in one forward pass, on each process.
         accumulation: forward passes in one step.
-        seed: of start values, dropout and the choice of windows.
+        seed: of start values, dropout and the choice of windows or pieces.
         log_every: steps between two lines of metrics.
-        eval_every: steps between two scores of the held-out text; the last step is always scored.
-        eval_batch_size: held-out windows in one forward pass.
+        eval_every: steps between two scores of what is held out; the last step is always scored.
         save_every: steps between two checkpoints; the last step is always saved.
         keep_checkpoints: how many of the newest checkpoints stay.
         precision: `bfloat16` runs matrix products in bfloat16 (parameters and FFTs stay float32), `auto` does so on a
@@ -63,19 +56,13 @@ class TrainConfig:
     """
 
     name: str
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
-    annealing_steps: int = 0
     steps: int = 2000
     batch_size: int = 12
     accumulation: int = 1
     seed: int = 0
     log_every: int = 10
     eval_every: int = 250
-    eval_batch_size: int = 64
     save_every: int = 500
     keep_checkpoints: int = 2
     precision: PrecisionName = "auto"
@@ -84,16 +71,8 @@ class TrainConfig:
     trackers: tuple[TrackerName, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "accumulation",
-            "log_every",
-            "eval_every",
-            "eval_batch_size",
-            "save_every",
-            "keep_checkpoints",
-        ):
+        counts = ("steps", "batch_size", "accumulation", "log_every", "eval_every", "save_every", "keep_checkpoints")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; wanted at least 1")
         if not 0 <= self.seed < 2**32:
@@ -104,6 +83,36 @@ class TrainConfig:
         for tracker in self.trackers:
             if tracker not in get_args(TrackerName):
                 raise unknown_name("tracker", str(tracker), get_args(TrackerName))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunConfig):
+    """Everything that decides the run of a language model; see `RunConfig` for the rest.
+
+    Args:
+        model: what is trained; its vocab_size is taken from the tokenizer when the run starts.
+        data: what it is trained and scored on.
+        loss: what is made small.
+        curriculum: which frequencies it hears, and when.
+        annealing_steps: steps over which the share of the embedding table beside wave packets falls from 1 to 0; 0 for
+            models without one.
+        eval_batch_size: held-out windows in one forward pass.
+
+    Raises:
+        ValueError: for a value out of range or an unknown name.
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    annealing_steps: int = 0
+    eval_batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eval_batch_size < 1:
+            raise ValueError(f"eval_batch_size={self.eval_batch_size}; wanted at least 1")
         self._check_annealing()
         self._check_curriculum()
         longest = self.model.context_length

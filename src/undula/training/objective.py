@@ -15,6 +15,28 @@ PARTS = ("ce", "aux", "coherence", "phase", "energy", "harmonic")
 """What may stand in metrics.jsonl beside the loss: nats per token (`ce`), and what is added to them."""
 
 
+class Means:
+    """Means of the named parts of losses since they were last taken."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.batches = 0
+
+    def add(self, parts: Mapping[str, Tensor]) -> None:
+        """Take note of the parts of a batch's loss."""
+        for name, value in parts.items():
+            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
+        self.batches += 1
+
+    def take(self) -> dict[str, float]:
+        """Return the mean of each part since the last call; nothing where there was none."""
+        sums, batches = self.sums, self.batches
+        self.sums, self.batches = {}, 0
+        if not sums:
+            return {}
+        return dict(zip(sums, (torch.stack(list(sums.values())) / batches).tolist(), strict=True))
+
+
 class Objective:
     """The loss of a batch: mean nats per token, with the terms that the configuration asks for.
 
@@ -30,8 +52,7 @@ class Objective:
             self.coherence = WaveCoherenceLoss(
                 config.lambda_phase, config.lambda_energy, config.lambda_harmonic, config.window_size
             )
-        self.sums: dict[str, Tensor] = {}
-        self.batches = 0
+        self.parts = Means()
 
     @property
     def asks(self) -> Mapping[str, Any]:
@@ -47,7 +68,7 @@ class Objective:
         if added is not None:
             parts = {"ce": loss, **parts, "aux": added}
             loss = loss + added
-        self._remember(parts)
+        self.parts.add(parts)
         return loss
 
     def _coherent(self, outputs: Any, labels: Tensor) -> dict[str, Tensor]:
@@ -55,16 +76,3 @@ class Objective:
         if self.coherence is None:
             return {}
         return self.coherence(outputs.logits, labels, outputs.hidden_states, amplitudes)
-
-    def _remember(self, parts: Mapping[str, Tensor]) -> None:
-        for name, value in parts.items():
-            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
-        self.batches += 1
-
-    def means(self) -> dict[str, float]:
-        """Return the mean of each part since the last call; nothing where the loss has one part alone."""
-        sums, batches = self.sums, self.batches
-        self.sums, self.batches = {}, 0
-        if not sums:
-            return {}
-        return dict(zip(sums, (torch.stack(list(sums.values())) / batches).tolist(), strict=True))

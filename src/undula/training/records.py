@@ -42,7 +42,8 @@ class Progress:
     where: str
 
 
-Listener = Callable[[Progress], None]
+Listener = Callable[[Any], None]
+"""Told about the progress of a run: of a language model a `Progress`, of an audio codec a `CodecProgress`."""
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ The loop itself, devices, precision, accumulation, distribution and trackers are
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,25 +15,19 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, PrinterCallback, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from undula.data.build import Prepared
-from undula.data.stream import EvalWindows, TrainWindows
 from undula.files import flush
-from undula.ops.metrics import Metrics
 from undula.optim.build import build_optimizer, build_schedule
 from undula.optional import late_import
-from undula.training.annealing import Annealing
 from undula.training.callbacks import Recorder, Timetable
-from undula.training.config import TrainConfig
-from undula.training.curriculum import Curriculum
+from undula.training.config import RunConfig
 from undula.training.manifest import prune, publish
-from undula.training.objective import Objective
 from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Listener
 from undula.training.state import load_tree, rng_state, save_tree, set_rng_state
-from undula.validation.evaluate import evaluate
+from undula.training.task import Task
 
 BUILDING = ".building"
 """Below `checkpoints`: where a checkpoint is written before it counts."""
@@ -45,12 +39,12 @@ class NonFiniteError(ValueError):
 
 
 class RunTrainer(Trainer):
-    """Trains a causal language model as a `TrainConfig` says, into a run's folder.
+    """Trains a model as a `RunConfig` says, into a run's folder.
 
     Args:
-        model: maps `input_ids` to an object with `logits`.
+        model: what is trained.
         config: the run.
-        prepared: its text.
+        task: its data, its loss and its score.
         folder: where metrics, checkpoints and LATEST are written.
         listener: told about the progress.
 
@@ -60,43 +54,27 @@ class RunTrainer(Trainer):
     """
 
     def __init__(
-        self,
-        model: PreTrainedModel,
-        config: TrainConfig,
-        prepared: Prepared,
-        folder: Path,
-        listener: Listener | None = None,
+        self, model: PreTrainedModel, config: RunConfig, task: Task, folder: Path, listener: Listener | None = None
     ) -> None:
         args = training_arguments(config, folder)
         per_step = config.batch_size * config.accumulation * args.world_size
-        self.config, self.folder, self.data = config, folder, prepared.fingerprint
-        self.held_out = prepared.eval_windows()
-        self.validation = Metrics()
+        self.config, self.task, self.folder, self.held_out = config, task, folder, task.held_out
+        self.validation: Any = None
         self.where = f"{args.device.type}, {'bfloat16' if args.bf16 else 'float32'}"
-        self.recorder = Recorder(
-            folder,
-            config,
-            tokens_per_step=per_step * config.data.block_size,
-            bytes_per_token=prepared.train.byte_count() / len(prepared.train),
-            where=self.where,
-            listener=listener,
-        )
-        annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
-        curriculum = [Curriculum(config.curriculum, config.steps)] if config.curriculum.share else []
+        self.recorder = Recorder(folder, config, task, items_per_step=per_step, where=self.where, listener=listener)
         super().__init__(
             model=model,
             args=args,
-            data_collator=_stacked,
-            train_dataset=prepared.train_windows(seed=config.seed, length=config.steps * per_step),
-            processing_class=prepared.tokenizer,
-            callbacks=[*annealing, *curriculum, Timetable(config), self.recorder],
+            data_collator=task.batch,
+            train_dataset=task.items(config.steps * per_step),
+            processing_class=task.tokenizer,
+            callbacks=[*task.callbacks, Timetable(config), self.recorder],
         )
         self.remove_callback(PrinterCallback)
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback):
                 # By default it writes below output_dir, where checkpoints are built and which is cleared in the end.
                 callback.logging_dir = callback.logging_dir or str(folder / "tensorboard")
-        self.objective = Objective(config.loss, model)
         if config.compile:
             # In place: parameters keep their names, and no wrapper stands between the model and what saves it.
             self._module.compile()
@@ -106,8 +84,8 @@ class RunTrainer(Trainer):
         return cast(nn.Module, self.model)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> SequentialSampler:
-        # The windows are random already: window i depends on the seed and on i alone.
-        return SequentialSampler(cast(TrainWindows, self.train_dataset))
+        # The items are random already: item i depends on the seed and on i alone.
+        return SequentialSampler(cast(Sized, self.train_dataset))
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Return the optimizer, made when first asked for."""
@@ -134,14 +112,13 @@ class RunTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Return the loss of a batch of full windows."""
-        outputs = model(input_ids=inputs["input_ids"], **self.objective.asks)
-        loss = self.objective(outputs, inputs["shift_labels"])
-        return (loss, outputs) if return_outputs else loss
+        """Return the loss of a batch; with it, where outputs are asked for, none."""
+        loss = self.task.loss(model, inputs)
+        return (loss, {}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, with the means of the loss's parts since the last log of training."""
-        super().log({**logs, **(self.objective.means() if "loss" in logs else {})}, *args, **kwargs)
+        super().log({**logs, **(self.task.parts.take() if "loss" in logs else {})}, *args, **kwargs)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -164,7 +141,7 @@ class RunTrainer(Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Score the whole held-out text, and log it."""
+        """Score what is held out, and log it."""
         self.validation = self.score(eval_dataset)
         self.recorder.record_validation(self.validation)
         logs = {f"{metric_key_prefix}_{name}": value for name, value in self.validation.to_dict().items()}
@@ -172,9 +149,9 @@ class RunTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, logs)
         return logs
 
-    def score(self, windows: EvalWindows | None = None) -> Metrics:
-        """Return the score of the held-out text, or of other windows."""
-        return evaluate(self._module, self.held_out if windows is None else windows, self.config.eval_batch_size)
+    def score(self, held_out: Any = None) -> Any:
+        """Return the score of what is held out, or of something else of that kind."""
+        return self.task.score(self._module, self.held_out if held_out is None else held_out)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         bad = [name for name, p in self._module.named_parameters() if not torch.isfinite(p).all()]
@@ -189,7 +166,7 @@ class RunTrainer(Trainer):
             if self.args.should_save:
                 flush(self.folder / METRICS)
                 built = checkpoints / BUILDING / f"checkpoint-{step}"
-                prune(publish(built, checkpoints, step, self.data), self.config.keep_checkpoints)
+                prune(publish(built, checkpoints, step, self.task.data), self.config.keep_checkpoints)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(checkpoints / BUILDING, ignore_errors=True)
             reason = getattr(error, "strerror", None) or str(error)
@@ -204,10 +181,11 @@ class RunTrainer(Trainer):
         if self.args.should_save and output_dir is not None:
             bare = self.accelerator.unwrap_model(self._module, keep_torch_compile=False)
             bare.save_pretrained(output_dir, state_dict=state_dict)
-            tokenizer = cast(PreTrainedTokenizerFast, self.processing_class)
-            # Its own writer raises a bare Exception on a full disk; this one an OSError, and takes the room first.
-            (Path(output_dir) / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(True), encoding="utf-8")
-            tokenizer.save_pretrained(output_dir)
+            if self.task.tokenizer is not None:
+                # Its own writer raises a bare Exception on a full disk; this one an OSError, and takes the room first.
+                text = self.task.tokenizer.backend_tokenizer.to_str(True)
+                (Path(output_dir) / "tokenizer.json").write_text(text, encoding="utf-8")
+                self.task.tokenizer.save_pretrained(output_dir)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if self.is_fsdp_enabled:
@@ -246,7 +224,7 @@ class RunTrainer(Trainer):
         )
 
 
-def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
+def training_arguments(config: RunConfig, folder: Path) -> TrainingArguments:
     """Return the Trainer's arguments: what the config asks for, all else off."""
     for tracker in config.trackers:
         late_import(tracker)
@@ -279,7 +257,7 @@ def training_arguments(config: TrainConfig, folder: Path) -> TrainingArguments:
     return args
 
 
-def _wants_bfloat16(config: TrainConfig, accelerated: bool) -> bool:
+def _wants_bfloat16(config: RunConfig, accelerated: bool) -> bool:
     if config.precision == "float32":
         return False
     accelerator = torch.accelerator.current_accelerator() if accelerated else None
@@ -294,11 +272,6 @@ def _has_bfloat16(kind: str) -> bool:
     if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return kind == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _stacked(items: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    rows = list(items)
-    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _without_functions(state: dict[str, Any]) -> dict[str, Any]:

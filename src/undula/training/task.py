@@ -1,0 +1,52 @@
+"""What a kind of model decides beside the one training loop."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerFast, TrainerCallback
+
+from undula.training.objective import Means
+
+
+class Task(ABC):
+    """Data, loss, score, and how both are told: text and sound give one each.
+
+    Attributes:
+        progress: dataclass of what the listener gets: step, steps, where, seconds_left, validation, and what it takes
+            from a line of metrics.
+        data: fingerprint of all that is trained on; a checkpoint keeps it.
+        held_out: what is scored.
+        parts: means of what the loss is the sum of.
+        tokenizer: saved beside the model, where there is one.
+        callbacks: what else changes from step to step.
+    """
+
+    progress: ClassVar[type[Any]]
+    data: str
+    held_out: Any
+    parts: Means
+    tokenizer: PreTrainedTokenizerFast | None = None
+    callbacks: Sequence[TrainerCallback] = ()
+
+    @abstractmethod
+    def items(self, length: int) -> Dataset[Any]:
+        """Return this many items to train on; item i depends on the run's seed and on i alone."""
+
+    @abstractmethod
+    def batch(self, items: list[Any]) -> dict[str, Tensor]:
+        """Return items as one batch."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """Return the mean loss of a batch, and remember its parts."""
+
+    @abstractmethod
+    def score(self, model: nn.Module, held_out: Any) -> Any:
+        """Return the score of what is held out, which has `to_dict`; the model is left as it was."""
+
+    @abstractmethod
+    def line(self, logs: dict[str, Any], items_per_second: float) -> dict[str, Any]:
+        """Return what stands in a line of metrics beside loss, learning rate and length of the gradient."""

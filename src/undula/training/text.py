@@ -1,0 +1,66 @@
+"""A causal language model as a task of the trainer."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from undula.data.build import Prepared
+from undula.data.stream import EvalWindows, TrainWindows
+from undula.ops.metrics import Metrics
+from undula.training.annealing import Annealing
+from undula.training.config import TrainConfig
+from undula.training.curriculum import Curriculum
+from undula.training.objective import PARTS, Objective
+from undula.training.records import Progress
+from undula.training.task import Task
+from undula.validation.evaluate import evaluate
+
+
+class TextTask(Task):
+    """Predict the next token of windows of text; scored in nats per token over the whole held-out text.
+
+    Args:
+        model: maps `input_ids` to an object with `logits`.
+        config: the run.
+        prepared: its text.
+    """
+
+    progress = Progress
+
+    def __init__(self, model: nn.Module, config: TrainConfig, prepared: Prepared) -> None:
+        self.config, self.prepared = config, prepared
+        self.data, self.tokenizer, self.held_out = prepared.fingerprint, prepared.tokenizer, prepared.eval_windows()
+        self.bytes_per_token = prepared.train.byte_count() / len(prepared.train)
+        self.objective = Objective(config.loss, model)
+        self.parts = self.objective.parts
+        annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
+        curriculum = [Curriculum(config.curriculum, config.steps)] if config.curriculum.share else []
+        self.callbacks = [*annealing, *curriculum]
+
+    def items(self, length: int) -> TrainWindows:
+        """Return random windows."""
+        return self.prepared.train_windows(seed=self.config.seed, length=length)
+
+    def batch(self, items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return windows as one batch."""
+        return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+    def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """Return the loss of a batch of full windows."""
+        outputs = model(input_ids=batch["input_ids"], **self.objective.asks)
+        return self.objective(outputs, batch["shift_labels"])
+
+    def score(self, model: nn.Module, held_out: EvalWindows) -> Metrics:
+        """Return the score over all windows."""
+        return evaluate(model, held_out, self.config.eval_batch_size)
+
+    def line(self, logs: dict[str, Any], items_per_second: float) -> dict[str, Any]:
+        """Return bits per byte of the text alone, tokens per second, and the loss's parts where it has several."""
+        nats = logs.get("ce", logs["loss"])
+        line = {
+            "bits_per_byte": nats / math.log(2) / self.bytes_per_token,
+            "tokens_per_second": items_per_second * self.config.data.block_size,
+        }
+        return line | {name: value for name, value in logs.items() if name in PARTS}
