@@ -1,7 +1,7 @@
 """What is measured, as data: add a case here, not another harness (no torch here: `--help` reads this)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from undula.models.config import BAND_NUM_LAYERS, BackboneConfig, ModelConfig
 
@@ -133,16 +133,7 @@ class SparsityCase:
     shapes: tuple[tuple[int, int], ...] = ((12, 64), (6, 256))
 
 
-def plain(
-    mixer: str,
-    options: Mapping[str, str | int] | None = None,
-    *,
-    d_model: int,
-    num_layers: int,
-    num_heads: int,
-    d_ff: int,
-    vocab_size: int = 65,
-) -> ModelConfig:
+def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
     """Return a plain language model with one mixer in all its layers."""
     backbone = BackboneConfig(
         d_model=d_model,
@@ -150,7 +141,6 @@ def plain(
         num_heads=num_heads,
         d_ff=d_ff,
         mixers=(mixer,),
-        mixer_options={mixer: dict(options)} if options else {},
     )
     return ModelConfig(vocab_size=vocab_size, backbone=backbone)
 
@@ -168,14 +158,18 @@ _MODELS_TINY = {"attention": plain("attention", **_TINY, d_ff=96), "fft_conv": p
 
 def _interfering(num_heads: int, num_waves: int, attention_d_ff: int, d_ff: int) -> Mapping[str, ModelConfig]:
     """Plain attention, and interference in its forms, all of one size."""
-    waves: dict[str, str | int] = {"num_waves": num_waves}
-    evolved: dict[str, str | int] = {**waves, "formulation": "evolved", "normalisation": "sum"}
     size = {"d_model": 384, "num_layers": 6, "num_heads": num_heads}
+
+    def waves(mixer: str, **options: str | int) -> ModelConfig:
+        config = plain(mixer, **size, d_ff=d_ff)
+        described = {mixer: {"num_waves": num_waves, **options}}
+        return replace(config, backbone=replace(config.backbone, mixer_options=described))
+
     return {
         "attention": plain("attention", **size, d_ff=attention_d_ff),
-        "interference, literal": plain("interference", waves, **size, d_ff=d_ff),
-        "interference, evolved": plain("interference", evolved, **size, d_ff=d_ff),
-        "interference_linear": plain("interference_linear", waves, **size, d_ff=d_ff),
+        "interference, literal": waves("interference"),
+        "interference, evolved": waves("interference", formulation="evolved", normalisation="sum"),
+        "interference_linear": waves("interference_linear"),
     }
 
 
