@@ -3,10 +3,12 @@
 import math
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
+from undula.ops.fft import rfft
 from undula.viz.style import INK, MAGNITUDE, grid_of_axes, styled
 
 
@@ -110,7 +112,7 @@ def poles(decay: ArrayLike, angular_frequency: ArrayLike) -> Figure:
 def _gain(h: np.ndarray) -> np.ndarray:
     """Return the gain in decibels below its peak; the far half is faded out, so that its end makes no ripples."""
     fade = np.cos(np.clip(np.arange(len(h)) / len(h) - 0.5, 0, None) * math.pi) ** 2
-    size = np.abs(np.fft.rfft(h * fade))
+    size = rfft(torch.from_numpy(h * fade)).abs().numpy()
     return 20 * np.log10(np.maximum(size / (size.max() or 1.0), 1e-4))
 
 
