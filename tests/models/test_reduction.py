@@ -78,6 +78,16 @@ def test_the_selector_teaches_itself_through_the_loss_of_the_model():
     assert language_model().aux_loss() is None
 
 
+@pytest.mark.parametrize("gather", [False, True])
+def test_scores_are_the_same_without_the_relaxation(gather, monkeypatch):
+    model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2, gather=gather))
+    want = model(ids())
+    monkeypatch.setattr("undula.nn.harmonic_selector.soft_topk", None)
+    with torch.no_grad():
+        assert torch.equal(model(ids()), want)
+    assert model.reduction.selection is None
+
+
 def test_a_model_can_be_copied_after_a_forward_pass():
     model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2))
     want = model(ids())

@@ -36,6 +36,15 @@ def test_what_was_kept_comes_with_the_output_and_all_of_it_learns(gather, width)
     assert [name for name, p in built.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+def test_what_was_kept_is_told_without_gradients_too():
+    built, ids = model().eval(), torch.randint(V, (2, 9))
+    output, stats = built({"input_ids": ids})
+    with torch.no_grad():
+        again, told = built({"input_ids": ids})
+    assert torch.equal(again, output)
+    assert torch.equal(told["soft_mask"], stats["soft_mask"])
+
+
 def test_padding_does_not_reach_real_positions():
     built, ids = model().eval(), torch.randint(V, (1, 9))
     mask = torch.ones(1, 9)

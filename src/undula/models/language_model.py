@@ -201,8 +201,7 @@ class WaveLanguageModel(LanguageModel):
         """Return which harmonics the selector keeps of each token."""
         if self.reduction is None or self.reduction.selector is None:
             return None
-        chosen = self.reduction.selector.select(self.waves(input_ids).to_representation())
-        return chosen["selection_mask"].bool()
+        return self.reduction.selector.choose(self.waves(input_ids).to_representation()).chosen
 
 
 @FAMILIES.register("wave_gpt")

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from undula.models.backbone import Backbone, LayerHook, States
@@ -36,7 +37,8 @@ class HarmonicReduction(nn.Module):
     Raises:
         ValueError: when `gather` has no selector with a fixed k, or goes with "slice"; for an unknown limit.
 
-    Attributes: selection, what the selector chose in the last forward pass (None before); freq_limit, a buffer.
+    Attributes: selection, what the selector chose in the last forward pass (None before); keeps_statistics: also
+    without gradients, when a loss has no use for it; freq_limit, a buffer.
     """
 
     freq_limit: Tensor | None
@@ -61,6 +63,7 @@ class HarmonicReduction(nn.Module):
         self.register_buffer("freq_limit", None if limit == "none" else torch.ones(()))
         self.present = num_harmonics
         self.selection: Stats | None = None
+        self.keeps_statistics = False
 
     def __getstate__(self) -> dict[str, Any]:
         # What was chosen hangs on the graph of a forward pass, which cannot be copied and is nobody else's.
@@ -104,15 +107,23 @@ class HarmonicReduction(nn.Module):
         if self.mask is not None and self.freq_limit is not None:
             x = self.mask(x, self.freq_limit)
         if self.selector is not None:
-            x, stats = self.selector(x)
-            self.selection = stats
-            if self.gather is not None and stats is not None:
-                return run(backbone, self.gather(x), partial(self.gather.scatter, chosen=stats["selection_mask"]))
+            x, chosen = self._select(self.selector, x)
+            if self.gather is not None:
+                return run(backbone, self.gather(x), partial(self.gather.scatter, chosen=chosen))
         if self.present == self.num_harmonics:
             return run(backbone, x, lambda y: y)
         channels = channels_of(torch.arange(self.present, device=x.device), self.num_harmonics)
         low, silent = x.index_select(-1, channels), torch.zeros_like(x)
         return run(narrowed(backbone, channels), low, lambda y: silent.index_copy(-1, channels, y.to(x.dtype)))
+
+    def _select(self, selector: AdaptiveHarmonicSelector, x: Sequence) -> tuple[Sequence, Float[Tensor, "B T H"]]:
+        """The representation with the chosen harmonics alone, and which they are."""
+        if torch.is_grad_enabled() or self.keeps_statistics:
+            self.selection = selector.select(x)
+            return selector.applied(x, self.selection), self.selection["selection_mask"]
+        chosen = selector.choose(x).chosen.to(x.dtype)
+        self.selection = None
+        return x * chosen.repeat(1, 1, 3), chosen
 
 
 def _called(blocks: Callable[..., Any], x: Tensor, widen: Callable[[Tensor], Tensor], **given: Any) -> Any:

@@ -45,6 +45,8 @@ class SparseWaveTransformer(WaveTransformer):
         selector = AdaptiveHarmonicSelector(
             num_harmonics, 3 * num_harmonics, k_ratio=sparsity_ratio, use_dynamic_k=not gather
         )
+        reduction = HarmonicReduction(num_harmonics, selector=selector, gather=gather)
+        reduction.keeps_statistics = True
         super().__init__(
             wave_encoder,
             wave_decoder,
@@ -56,7 +58,7 @@ class SparseWaveTransformer(WaveTransformer):
             dropout,
             use_flash,
             rotary=rotary,
-            reduction=HarmonicReduction(num_harmonics, selector=selector, gather=gather),
+            reduction=reduction,
         )
 
     def forward(

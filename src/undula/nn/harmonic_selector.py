@@ -1,9 +1,10 @@
 """Choosing the harmonics that matter at each position."""
 
 import math
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from undula.ops.topk import gumbel_like, hard_topk, soft_topk
@@ -16,6 +17,16 @@ EPS = 1e-6
 """Added to the mean amplitude, so that silence has no division by zero."""
 
 Stats = dict[str, Tensor]
+
+
+class Choice(NamedTuple):
+    """What a selector decided: importance, with temperature and noise, how many are wanted and taken, and which."""
+
+    scores: Float[Tensor, "B T H"]
+    draws: Float[Tensor, "B T H"]
+    wanted: Float[Tensor, "B T"]
+    k: Int[Tensor, "B T"]
+    chosen: Bool[Tensor, "B T H"]
 
 
 class AdaptiveHarmonicSelector(nn.Module):
@@ -87,17 +98,18 @@ class AdaptiveHarmonicSelector(nn.Module):
             ValueError: when the representation is not 3 H wide.
         """
         stats = self.select(wave_repr)
+        return self.applied(wave_repr, stats), stats if return_stats else None
+
+    def applied(self, wave_repr: Sequence, stats: Stats) -> Sequence:
+        """Return the representation with what was chosen alone; its gradient reaches the choice as well."""
         straight = stats["soft_mask"] - stats["soft_mask"].detach()
-        weights = stats["selection_mask"] + straight.to(wave_repr.dtype)
-        return wave_repr * weights.repeat(1, 1, 3), stats if return_stats else None
+        return wave_repr * (stats["selection_mask"] + straight.to(wave_repr.dtype)).repeat(1, 1, 3)
 
-    def select(self, wave_repr: Sequence) -> Stats:
-        """Return what is chosen at each position, and how it came about.
+    def choose(self, wave_repr: Sequence) -> Choice:
+        """Return what is kept of each position, without the relaxation, which takes longer than the choice itself.
 
-        Returns:
-            importance_scores (B, T, H); selection_mask (B, T, H) of 0 and 1, without gradient; soft_mask (B, T, H), its
-            relaxation, and expected_k (B, T), both with gradient; actual_k_mean, sparsity = 1 - k / H, their running
-            averages ema_k and ema_sparsity; with a dynamic k also k_values (B, T).
+        Raises:
+            ValueError: when the representation is not 3 H wide.
         """
         if wave_repr.shape[-1] != 3 * self.num_harmonics:
             raise ValueError(
@@ -111,11 +123,22 @@ class AdaptiveHarmonicSelector(nn.Module):
         wanted = self._wanted(wave_repr)
         k = wanted.detach().round().long()
         chosen = hard_topk(draws, k)
+        if self.training:
+            self._average(k.float().mean(), chosen)
+        return Choice(scores, draws, wanted, k, chosen)
+
+    def select(self, wave_repr: Sequence) -> Stats:
+        """Return what is chosen at each position, and how it came about.
+
+        Returns:
+            importance_scores (B, T, H); selection_mask (B, T, H) of 0 and 1, without gradient; soft_mask (B, T, H), its
+            relaxation, and expected_k (B, T), both with gradient; actual_k_mean, sparsity = 1 - k / H, their running
+            averages ema_k and ema_sparsity; with a dynamic k also k_values (B, T).
+        """
+        scores, draws, wanted, k, chosen = self.choose(wave_repr)
         # Towards the whole number that is used, so that values and gradients speak of the same choice.
         soft = soft_topk(draws, wanted + (k - wanted).detach())
         mean_k = k.float().mean()
-        if self.training:
-            self._average(mean_k, chosen)
         stats = {
             "importance_scores": scores,
             "selection_mask": chosen.to(wave_repr.dtype),
