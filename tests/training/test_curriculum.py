@@ -6,12 +6,14 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tests.training.tiny import tiny_config, tiny_trainer, write_text
 from undula.hf.modeling import UndulaForCausalLM
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.training.config import CurriculumConfig
-from undula.training.curriculum import FrequencyCurriculumScheduler
+from undula.training.curriculum import Curriculum, FrequencyCurriculumScheduler
 
 BACKBONE = BackboneConfig(d_model=24, num_layers=1, num_heads=2, d_ff=16, block="parallel")
 LIMIT = "model.transformer.reduction.freq_limit"
@@ -127,3 +129,16 @@ def test_the_limit_is_in_checkpoints_and_a_resumed_run_goes_on_bit_for_bit(tmp_p
 def test_schedule_and_model_must_agree(tmp_path, more, message):
     with pytest.raises(ValueError, match=message):
         tiny_config(tmp_path, **more)
+
+
+def test_a_resumed_curriculum_remembers_the_scores_so_far(tmp_path):
+    args, control = TrainingArguments(output_dir=str(tmp_path)), TrainerControl()
+    config = CurriculumConfig(share=1.0, mode="linear", adaptive=True, patience=10)
+    heard, resumed = Curriculum(config, 100), Curriculum(config, 100)
+    scores = [(10, 3.0), (20, 3.0), (30, 2.9), (40, 3.1), (50, 3.0)]
+    for step, loss in scores:
+        heard.on_evaluate(args, TrainerState(global_step=step), control, metrics={"eval_loss": loss})
+    log = [{"step": step, "eval_loss": loss} for step, loss in scores] + [{"step": 50, "loss": 1.0}]
+    resumed.on_train_begin(args, TrainerState(log_history=log), control, model=nn.Module())
+    assert heard.schedule.delay > 0
+    assert resumed.schedule.state_dict() == heard.schedule.state_dict()
