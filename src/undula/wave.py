@@ -225,6 +225,20 @@ class Wave:
         return plain.frequencies.numpy(), plain.amplitudes.numpy(), wrap_phase(plain.phases).numpy()
 
 
+def parts_of(wave_repr: Tensor, num_harmonics: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return frequencies, amplitudes and phases of a representation (..., 3 H), as views.
+
+    Raises:
+        ValueError: when it is not 3 num_harmonics wide.
+    """
+    if wave_repr.shape[-1] != 3 * num_harmonics:
+        raise ValueError(
+            f"the representation is {wave_repr.shape[-1]} wide, wanted 3 x num_harmonics={3 * num_harmonics}"
+        )
+    frequencies, amplitudes, phases = wave_repr.chunk(3, dim=-1)
+    return frequencies, amplitudes, phases
+
+
 def plot_wave_series(
     waves: Sequence[Wave], duration: float = 1.0, sample_rate: int = 1000, labels: Sequence[str] | None = None
 ) -> tuple["Figure", np.ndarray]:

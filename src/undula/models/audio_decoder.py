@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from undula.mixers.base import State
 from undula.models.audio_layers import FrameLayers, frame_mask
 from undula.models.backbone import States
+from undula.nn.filterbank import checked_range
 from undula.ops.phase import full_precision
 from undula.ops.stft import tight_hann, windowed_frames
 from undula.ops.synthesis import overlap_add, sinusoid_frames
@@ -87,13 +88,7 @@ class AudioWaveDecoder(nn.Module):
         mixer: str = "attention",
     ) -> None:
         super().__init__()
-        low, high = freq_range
-        if not 0 <= low < high <= sample_rate / 2:
-            raise ValueError(
-                f"freq_range={freq_range} does not ascend within 0 .. {sample_rate / 2:g} Hz, half of "
-                f"sample_rate={sample_rate}; lower its end or raise the sample rate"
-            )
-        self.low, self.high = float(low), float(high)
+        self.low, self.high = checked_range(freq_range, sample_rate)
         self.n_fft, self.hop_length, self.sample_rate = n_fft, hop_length, sample_rate
         # The greatest magnitude that a tone of amplitude 1 has in a spectrum. On the CPU: see the encoder.
         self.full_scale = float(tight_hann(n_fft, hop_length, device=torch.device("cpu")).sum()) / 2

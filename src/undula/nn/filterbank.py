@@ -44,13 +44,7 @@ class TriangleFilterBank(nn.Module):
         learnable: bool = True,
     ) -> None:
         super().__init__()
-        low, high = freq_range
-        if not 0 <= low < high <= sample_rate / 2:
-            raise ValueError(
-                f"freq_range={freq_range} does not ascend within 0 .. {sample_rate / 2:g} Hz, half of "
-                f"sample_rate={sample_rate}; lower its end or raise the sample rate"
-            )
-        self.low, self.high = float(low), float(high)
+        self.low, self.high = low, high = checked_range(freq_range, sample_rate)
         self.hz_per_bin = sample_rate / n_fft
         self.num_bins = n_fft // 2 + 1
         grid = mel_frequencies(num_filters + 2, low, high)
@@ -85,3 +79,18 @@ class TriangleFilterBank(nn.Module):
 
 def _before_softplus(y: Float[Tensor, " H"]) -> Float[Tensor, " H"]:
     return torch.log(torch.expm1(y))
+
+
+def checked_range(freq_range: tuple[float, float], sample_rate: float) -> tuple[float, float]:
+    """Return the lowest and the highest frequency, in Hz.
+
+    Raises:
+        ValueError: when they do not ascend within 0 .. sample_rate / 2.
+    """
+    low, high = freq_range
+    if not 0 <= low < high <= sample_rate / 2:
+        raise ValueError(
+            f"freq_range={freq_range} does not ascend within 0 .. {sample_rate / 2:g} Hz, half of "
+            f"sample_rate={sample_rate}; lower its end or raise the sample rate"
+        )
+    return float(low), float(high)

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from undula.shapes import Sequence
+from undula.wave import parts_of
 
 EDGE = 2.0
 """Logit of the gain at the limit itself, before it is scaled to 1 there: half of the edge's width, in slopes."""
@@ -48,16 +49,12 @@ class FrequencyMask(nn.Module):
         Raises:
             ValueError: when the representation is not 3 H wide, or a number is negative.
         """
-        if wave_repr.shape[-1] != 3 * self.num_harmonics:
-            raise ValueError(
-                f"the representation is {wave_repr.shape[-1]} wide, wanted 3 x num_harmonics={3 * self.num_harmonics}"
-            )
+        f, a, p = parts_of(wave_repr, self.num_harmonics)
         if not isinstance(freq_limit, Tensor):
             if freq_limit < 0:
                 raise ValueError(f"freq_limit={freq_limit}; wanted a share of 0 to 1")
             if freq_limit >= 1:
                 return wave_repr
-        f, a, p = wave_repr.chunk(3, dim=-1)
         return torch.cat([f, a * self.gain(f, freq_limit), p], dim=-1)
 
     def gain(self, frequencies: Float[Tensor, "*batch H"], freq_limit: float | Float[Tensor, ""]) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from undula.ops.topk import gumbel_like, hard_topk, soft_topk
 from undula.shapes import Sequence
+from undula.wave import parts_of
 
 MOMENTUM = 0.99
 """Share of the running averages that stays at each training step."""
@@ -111,11 +112,7 @@ class AdaptiveHarmonicSelector(nn.Module):
         Raises:
             ValueError: when the representation is not 3 H wide.
         """
-        if wave_repr.shape[-1] != 3 * self.num_harmonics:
-            raise ValueError(
-                f"the representation is {wave_repr.shape[-1]} wide, wanted 3 x num_harmonics={3 * self.num_harmonics}"
-            )
-        sizes = wave_repr.chunk(3, dim=-1)[1].abs()
+        sizes = parts_of(wave_repr, self.num_harmonics)[1].abs()
         scores = self.score(wave_repr) + sizes / (sizes.mean(-1, keepdim=True) + EPS)
         draws = scores / self.temperature
         if self.training:
