@@ -30,12 +30,12 @@ def test_gif(tmp_path):
 
 def test_mp4_and_odd_sizes(tmp_path):
     path = tmp_path / "film.mp4"
-    assert write_film(pictures(65, 97), path, 2.0) == 3
+    assert write_film(pictures(65, 99), path, 2.0) == 3
     read = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     done = subprocess.run(read, check=True, capture_output=True)
-    assert b"96x64" in done.stderr
+    assert b"98x64" in done.stderr
     assert b"2 fps" in done.stderr
-    frames = np.frombuffer(done.stdout, dtype=np.uint8).reshape(3, 64, 96, 3)
+    frames = np.frombuffer(done.stdout, dtype=np.uint8).reshape(3, 64, 98, 3)
     for frame, colour in zip(frames, COLOURS, strict=True):
         assert np.abs(frame.mean((0, 1)) - colour).max() < 20
 

@@ -69,7 +69,8 @@ def _mp4(pictures: Iterator[np.ndarray], path: Path, frames_per_second: float) -
         raise ValueError("no picture to write; ask for at least one token")
     # The codec wants even sizes; a line is cut off rather than scaled.
     height, width = (size - size % 2 for size in first.shape[:2])
-    write = late_import("imageio_ffmpeg").write_frames(str(path), (width, height), fps=frames_per_second)
+    ffmpeg = late_import("imageio_ffmpeg")
+    write = ffmpeg.write_frames(str(path), (width, height), fps=frames_per_second, macro_block_size=2)
     write.send(None)
     count = 0
     try:
