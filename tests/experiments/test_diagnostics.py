@@ -135,6 +135,19 @@ def test_the_exponent_is_the_logarithm_of_the_growth(factor, stable):
     assert metrics["norm_ratio"] == pytest.approx(abs(factor) ** (3 if abs(factor) > 1 else -3))
 
 
+@pytest.mark.parametrize("scale", [1e-7, 1e-3])
+def test_every_layer_is_perturbed_by_the_size_that_was_asked_for(scale, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Doubling, "forward", lambda self, x: seen.append(x) or self.factor * x)
+    subject = model(layers=2)
+    for index, layer in enumerate(subject.backbone.layers):
+        subject.backbone.layers[index] = Doubling(layer.attn, 3.0)
+    WaveDiagnostics(subject).analyze_trajectories(IDS, num_steps=3, perturbation_scale=scale)
+    for plain, perturbed in (seen[:2], seen[2:]):
+        apart = (perturbed.unflatten(0, (3, -1)) - plain).flatten(2).norm(dim=2) / plain.flatten(1).norm(dim=1)
+        torch.testing.assert_close(apart, torch.full_like(apart, scale), rtol=1e-6, atol=0)
+
+
 def test_the_exponent_is_that_of_the_exact_derivative_whatever_the_batch():
     subject = model(layers=2).double()
     x = subject.embedding(IDS[:1]).detach()
