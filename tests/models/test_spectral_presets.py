@@ -28,7 +28,7 @@ def test_the_numbers_are_the_documented_ones():
     assert {size: tuple(getattr(PRESETS[size], n) for n in names) for size in PRESETS} == DOCUMENTED
 
 
-@pytest.mark.parametrize("size", DOCUMENTED)
+@pytest.mark.parametrize("size", ["tiny", "base"])
 def test_the_count_is_that_of_the_model(size):
     info = get_model_info(size)
     with torch.device("meta"):
