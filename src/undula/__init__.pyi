@@ -60,9 +60,11 @@ from undula.nn.bands import FrequencyBandDecomposer as FrequencyBandDecomposer
 from undula.nn.feed_forward import PositionWiseFeedForward as PositionWiseFeedForward
 from undula.nn.feed_forward import SwiGLU as SwiGLU
 from undula.nn.frequency_mask import FrequencyMask as FrequencyMask
+from undula.nn.frequency_selector import AdaptiveFrequencySelector as AdaptiveFrequencySelector
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector as AdaptiveHarmonicSelector
 from undula.nn.norms import RMSNorm as RMSNorm
 from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
+from undula.nn.spectral_gating import AdvancedSpectralGating as AdvancedSpectralGating
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
