@@ -150,7 +150,7 @@ class AdaptiveFrequencySelector(nn.Module):
             coarse = stretched(scorer(pooled(normed, 2**i)), 2**i, num_bins)
             scores = scores + SCALE_WEIGHT * 0.5**i * coarse
         if self.query is not None and self.key is not None:
-            scores = scores + self._matches(normed)
+            scores = scores + self._matches(normed, self.query.weight, self.key)
         frequencies = bins_of(num_bins, device=size.device, dtype=size.dtype)
         preferred = cosine_patterns(self.patterns.to(size.dtype), frequencies)
         temperature = nn.functional.softplus(self.temperature.to(size.dtype)) + WARMEST
@@ -160,12 +160,14 @@ class AdaptiveFrequencySelector(nn.Module):
         wanted = self._wanted(network)
         return Draws(final, wanted, wanted.detach().round().clamp_min(1).long())
 
-    def _matches(self, normed: Float[Tensor, "*batch F D"]) -> Float[Tensor, "*batch F N"]:
+    def _matches(
+        self, normed: Float[Tensor, "*batch F D"], query: Float[Tensor, "D D"], key: nn.Module
+    ) -> Float[Tensor, "*batch F N"]:
         """mean_g q_f . k_g / sqrt(E) by head: the mean of the keys first, then one product with each bin."""
         width = self.dim // self.num_heads
-        mean_key = self.key(normed.mean(-2)).unflatten(-1, (self.num_heads, width))
-        query = self.query.weight.unflatten(0, (self.num_heads, width))
-        direction = torch.einsum("...ne,ned->...nd", mean_key, query.to(mean_key.dtype))
+        mean_key = key(normed.mean(-2)).unflatten(-1, (self.num_heads, width))
+        by_head = query.unflatten(0, (self.num_heads, width)).to(mean_key.dtype)
+        direction = torch.einsum("...ne,ned->...nd", mean_key, by_head)
         return torch.einsum("...fd,...nd->...fn", normed.to(direction.dtype), direction) * width**-0.5
 
     def _wanted(self, network: Float[Tensor, "*batch F N"]) -> Float[Tensor, "*batch N"]:
