@@ -61,6 +61,7 @@ from undula.nn.feed_forward import PositionWiseFeedForward as PositionWiseFeedFo
 from undula.nn.feed_forward import SwiGLU as SwiGLU
 from undula.nn.frequency_mask import FrequencyMask as FrequencyMask
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector as AdaptiveHarmonicSelector
+from undula.nn.hierarchical_fft import HierarchicalFFT as HierarchicalFFT
 from undula.nn.norms import RMSNorm as RMSNorm
 from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
