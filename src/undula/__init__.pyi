@@ -25,6 +25,7 @@ from undula.mixers.base import State as State
 from undula.mixers.base import Traits as Traits
 from undula.mixers.cosine import CosineAttention as CosineAttention
 from undula.mixers.fft_conv import FFTConv as FFTConv
+from undula.mixers.hierarchical_fft import HierarchicalFFTMixer as HierarchicalFFTMixer
 from undula.mixers.interference import InterferenceAttention as InterferenceAttention
 from undula.mixers.interference_linear import InterferenceLinearAttention as InterferenceLinearAttention
 from undula.mixers.phase_coherent import PhaseCoherentAttention as PhaseCoherentAttention

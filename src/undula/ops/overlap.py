@@ -66,8 +66,8 @@ def power_fades(steps: Float[Tensor, " K"], overlap: int, width: int) -> Float[T
     """Return a window that rises by sin(theta) over `overlap` samples, is 1, and falls by cos(theta) of the same angle.
 
     theta rises from 0 to pi/2 through 2 K pieces of slope softplus(steps), the second half mirroring the first, so the
-    window is symmetric. sin^2 + cos^2 = 1: whatever the steps are, squares of shifts by width - overlap sum to 1, in
-    the widest float.
+    window is symmetric. sin^2 + cos^2 = 1: whatever the steps are, squares of shifts by width - overlap sum to 1.
+    Computed in the widest float.
 
     Args:
         steps: any numbers; equal ones make theta a straight line.
