@@ -25,6 +25,7 @@ from undula.mixers.base import State as State
 from undula.mixers.base import Traits as Traits
 from undula.mixers.cosine import CosineAttention as CosineAttention
 from undula.mixers.fft_conv import FFTConv as FFTConv
+from undula.mixers.hierarchical_fft import HierarchicalFFTMixer as HierarchicalFFTMixer
 from undula.mixers.interference import InterferenceAttention as InterferenceAttention
 from undula.mixers.interference_linear import InterferenceLinearAttention as InterferenceLinearAttention
 from undula.mixers.phase_coherent import PhaseCoherentAttention as PhaseCoherentAttention
@@ -62,6 +63,7 @@ from undula.nn.feed_forward import SwiGLU as SwiGLU
 from undula.nn.frequency_mask import FrequencyMask as FrequencyMask
 from undula.nn.frequency_selector import AdaptiveFrequencySelector as AdaptiveFrequencySelector
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector as AdaptiveHarmonicSelector
+from undula.nn.hierarchical_fft import HierarchicalFFT as HierarchicalFFT
 from undula.nn.norms import RMSNorm as RMSNorm
 from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
 from undula.nn.spectral_gating import AdvancedSpectralGating as AdvancedSpectralGating

@@ -22,6 +22,12 @@ OPTIONS = {
     ],
     "cosine": [{}, {"num_waves": 5, "dropout": 0.2, "rotary": False}, {"num_waves": 8, "rotary_base": 100.0}],
     "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}, {"d_inner": 32}],
+    "hierarchical_fft": [
+        {"chunk_size": 5, "num_modes": 6},
+        {"chunk_size": 4, "num_modes": 8, "sparsity": 0.4, "num_freq_bands": 2},
+        {"chunk_size": 3, "num_modes": 9, "adaptive": True, "short_conv": 1},
+        {"num_modes": 4},
+    ],
     "interference": [
         {"num_waves": 5},
         {"normalisation": "sum", "contrast": 3.0, "dropout": 0.2},
@@ -41,10 +47,11 @@ OPTIONS = {
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 
 ALTERNATIVES = {
+    "hierarchical_fft": ({"chunk_size": 5, "sparsity": 0.3}, {"chunk_size": 4}),
     "phase_coherent": (
         {"harmonics": "shared", "phase_coherence_mode": "complex", "yarn_scale": 2.0},
         {"harmonics": "grouped", "yarn_scale": 4.0},
-    )
+    ),
 }
 """Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
