@@ -22,6 +22,12 @@ OPTIONS = {
     ],
     "cosine": [{}, {"num_waves": 5, "dropout": 0.2, "rotary": False}, {"num_waves": 8, "rotary_base": 100.0}],
     "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}, {"d_inner": 32}],
+    "hierarchical_fft": [
+        {"chunk_size": 5, "num_modes": 6},
+        {"chunk_size": 4, "num_modes": 8, "sparsity": 0.4, "num_freq_bands": 2},
+        {"chunk_size": 3, "num_modes": 9, "adaptive": True, "short_conv": 1},
+        {"num_modes": 4},
+    ],
     "interference": [
         {"num_waves": 5},
         {"normalisation": "sum", "contrast": 3.0, "dropout": 0.2},
@@ -37,14 +43,29 @@ OPTIONS = {
     "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
     "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],
     "short_conv": [{}, {"taps": 2, "short_conv": 1}, {"d_inner": 32}],
+    "spectral_frames": [
+        {"chunk_size": 16, "sparsity": 0.3, "short_conv": 1},
+        {
+            "chunk_size": 9,
+            "overlap_ratio": 0.3,
+            "sparsity": 0.4,
+            "adaptive": False,
+            "num_freq_bands": 3,
+            "dropout": 0.2,
+        },
+        {"chunk_size": 6, "sparsity": None, "phase_aware": False, "num_freq_bands": 2},
+        {"sparsity": None},
+    ],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 
 ALTERNATIVES = {
+    "hierarchical_fft": ({"chunk_size": 5, "sparsity": 0.3}, {"chunk_size": 4}),
     "phase_coherent": (
         {"harmonics": "shared", "phase_coherence_mode": "complex", "yarn_scale": 2.0},
         {"harmonics": "grouped", "yarn_scale": 4.0},
-    )
+    ),
+    "spectral_frames": ({"sparsity": 0.3, "overlap_ratio": 0.3}, {"chunk_size": 8}),
 }
 """Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
@@ -61,6 +82,11 @@ def made(case, dtype=torch.float64, width=WIDTH, heads=HEADS):
     """Return a mixer in evaluation mode, moved off its starting point, where biases and gates are zero."""
     name, options = case
     return moved(build_mixer(name, width, heads, **options).eval()).to(dtype)
+
+
+def chooses(case):
+    """Return whether a mixer makes a hard choice: selectors alone have noise that training draws from."""
+    return any(hasattr(module, "noise") for module in build_mixer(case[0], WIDTH, HEADS, **case[1]).modules())
 
 
 def moved(module):
@@ -109,7 +135,8 @@ REFERENCES = {
 }
 """Float64 definitions that mixers are held against."""
 
-PATTERNS = [*((name,) for name in MIXERS), ("fft_conv", "attention")]
+CAUSAL = [name for name in MIXERS if MIXERS[name].traits.causal]
+PATTERNS = [*((name,) for name in CAUSAL), ("fft_conv", "attention")]
 
 PYRAMIDS = {"after": (0, 1), "band_boundaries": (0.5,), "band_num_layers": (1, 2), "num_kv_heads": 1}
 SLOW_PYRAMID = {

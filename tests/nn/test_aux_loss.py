@@ -20,6 +20,12 @@ def test_the_sum_over_all_parts_at_any_depth():
     assert summed_aux_loss(model).item() == 3.5
 
 
+def test_a_part_answers_for_its_own_parts():
+    outer = Part(1.0)
+    outer.inner = Part(0.5)
+    assert summed_aux_loss(nn.Sequential(outer)).item() == 1.0
+
+
 def test_nothing_is_none_and_the_model_itself_is_not_asked():
     assert summed_aux_loss(nn.Sequential(Part(None), nn.Linear(2, 2))) is None
     assert summed_aux_loss(Part(1.0)) is None

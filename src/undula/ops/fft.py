@@ -43,7 +43,12 @@ def causal_conv(u: Float[Tensor, "B C T"], h: Float[Tensor, "C T"]) -> Float[Ten
     through them.
     """
     wide = torch.promote_types(u.dtype, torch.float32)
-    return _CausalConv.apply(u.to(wide), h.to(wide)).to(u.dtype)
+    return conv_rows(u.to(wide), h.to(wide)).to(u.dtype)
+
+
+def conv_rows(u: Float[Tensor, "B *rest T"], h: Float[Tensor, "*rest T"]) -> Float[Tensor, "B *rest T"]:
+    """Return `causal_conv` of any number of axes in one go, in float32 or float64."""
+    return _CausalConv.apply(u, h)
 
 
 class _CausalConv(torch.autograd.Function):
@@ -62,7 +67,7 @@ class _CausalConv(torch.autograd.Function):
         u_spectrum, h_spectrum = ctx.saved_tensors
         spectrum = rfft(grads[0], ctx.points)
         du = irfft(spectrum * h_spectrum.conj(), ctx.points)[..., : ctx.length]
-        dh = irfft((spectrum * u_spectrum.conj()).sum(0), ctx.points)[..., : ctx.length]
+        dh = irfft((spectrum * u_spectrum.conj()).sum_to_size(h_spectrum.shape), ctx.points)[..., : ctx.length]
         return _laid_out_as(grads[0], du), dh
 
 
