@@ -7,6 +7,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from undula.ops.channels import by_channels
+
 
 def rfft(x: Float[Tensor, "*batch T"], n: int | None = None) -> Complex[Tensor, "*batch F"]:
     """Return the non-negative half of the spectrum along the last axis, in complex64 or complex128.
@@ -43,7 +45,13 @@ def causal_conv(u: Float[Tensor, "B C T"], h: Float[Tensor, "C T"]) -> Float[Ten
     through them.
     """
     wide = torch.promote_types(u.dtype, torch.float32)
-    return _CausalConv.apply(u.to(wide), h.to(wide)).to(u.dtype)
+    (y,) = by_channels(lambda *rows: (conv_rows(*rows),), 1, u.to(wide), h.to(wide))
+    return y.to(u.dtype)
+
+
+def conv_rows(u: Float[Tensor, "*#rows T"], h: Float[Tensor, "*#rows T"]) -> Float[Tensor, "... T"]:
+    """Return `causal_conv` along the last axis of tensors whose other axes broadcast, in float32 or float64."""
+    return _CausalConv.apply(u, h)
 
 
 class _CausalConv(torch.autograd.Function):
@@ -62,7 +70,7 @@ class _CausalConv(torch.autograd.Function):
         u_spectrum, h_spectrum = ctx.saved_tensors
         spectrum = rfft(grads[0], ctx.points)
         du = irfft(spectrum * h_spectrum.conj(), ctx.points)[..., : ctx.length]
-        dh = irfft((spectrum * u_spectrum.conj()).sum(0), ctx.points)[..., : ctx.length]
+        dh = irfft((spectrum * u_spectrum.conj()).sum_to_size(h_spectrum.shape), ctx.points)[..., : ctx.length]
         return _laid_out_as(grads[0], du), dh
 
 
