@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undula.ops import harmonics
-from undula.ops.fft import causal_conv
+from undula.ops.fft import causal_conv, two_sided_conv
 from undula.ops.phase import full_precision
 
 SMALL = 0.04
@@ -29,7 +29,7 @@ class DampedHarmonics(nn.Module):
         channels: number of filters.
         modes: damped harmonics in each.
         slowest: smallest starting decay, per step; 1 / slowest is the longest memory at the start.
-        band: which of the bands of decays each filter starts in, 0 the fastest; None: all filters start over all decays.
+        band: which band of decays each filter starts in, 0 the fastest; None: all filters start over all decays.
         num_bands: how many bands the decays are cut into, equal on a logarithmic scale.
     """
 
@@ -71,14 +71,14 @@ class DampedHarmonics(nn.Module):
 
     def forward(self, u: Float[Tensor, "B C T"], causal: bool = True) -> Float[Tensor, "B C T"]:
         """Return the filtered sequence, in the type of u. causal=False adds the same filters run backwards."""
-        if u.shape[-1] > LONG:
-            back = None if causal else self._convolve(u.flip(-1), None)[0].flip(-1)
-            y, present = self._convolve(u, None)[0], self._present()
-        else:
+        if u.shape[-1] <= LONG:
             h = self.impulse_response(u.shape[-1])
-            back = None if causal else causal_conv(u.flip(-1), h).flip(-1)
-            y, present = causal_conv(u, h), h[:, 0]
-        return y if back is None else y + back - (present[:, None] * u).to(y.dtype)
+            return causal_conv(u, h) if causal else two_sided_conv(u, h)
+        y, _ = self._convolve(u, None)
+        if causal:
+            return y
+        back, _ = self._convolve(u.flip(-1), None)
+        return y + back.flip(-1) - (self._present()[:, None] * u).to(y.dtype)
 
     def resume(
         self, u: Float[Tensor, "B C T"], state: Float[Tensor, "B C M 2"]
