@@ -5,6 +5,7 @@ import torch
 from tests.reference import cosine, interference, phase_coherent, pure_wave
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
+from tests.reference.spectral import spectral_filter_mixer, spectral_gate_mixer
 from undula.mixers.base import MIXERS, build_mixer
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.models.language_model import FAMILIES, build_language_model
@@ -56,6 +57,11 @@ OPTIONS = {
         {"chunk_size": 6, "sparsity": None, "phase_aware": False, "num_freq_bands": 2},
         {"sparsity": None},
     ],
+    "spectral_filter": [
+        {"num_filters": 4, "filter_length": 40},
+        {"num_filters": 2, "filter_length": 5, "short_conv": 1, "d_inner": 32},
+    ],
+    "spectral_gate": [{}, {"num_bands": 2, "num_modes": 1, "short_conv": 1}],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 
@@ -66,6 +72,7 @@ ALTERNATIVES = {
         {"harmonics": "grouped", "yarn_scale": 4.0},
     ),
     "spectral_frames": ({"sparsity": 0.3, "overlap_ratio": 0.3}, {"chunk_size": 8}),
+    "spectral_gate": ({"num_bands": 2}, {}),
 }
 """Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
@@ -132,6 +139,12 @@ REFERENCES = {
         x, p, options.get("kernel", "elu_plus_one"), causal, mask, linear=True
     ),
     "short_conv": lambda x, p, options, causal, mask: short_conv_mixer(x, p, causal, mask),
+    "spectral_filter": lambda x, p, options, causal, mask: spectral_filter_mixer(
+        x, p, options["filter_length"], causal, mask
+    ),
+    "spectral_gate": lambda x, p, options, causal, mask: spectral_gate_mixer(
+        x, p, HEADS, options.get("num_bands", 4), causal, mask
+    ),
 }
 """Float64 definitions that mixers are held against."""
 
