@@ -34,6 +34,9 @@ FEATURES = 8
 LIMIT = 2.0
 """Most that the logarithm of a gain can move: gains lie between e^-2 and e^2 of their own."""
 
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Multiples of it, modulo 1, fill the interval evenly, however many there are."""
+
 LEAST, MOST = 0.12, 0.45
 """Range of the share of modes that a head keeps when it learns it."""
 
@@ -91,10 +94,8 @@ class ChunkMemory(nn.Module):
         _check(d_model, num_heads, num_modes, chunk_size, num_bands, sparsity)
         self.heads, self.chunk_size, self.num_bands = num_heads, chunk_size, num_bands
         width, self.sparsity = d_model // num_heads, sparsity
-        spread = math.log(0.5) + math.log(0.002 / 0.5) * torch.arange(num_modes) / max(num_modes - 1, 1)
-        self.log_decay = nn.Parameter(spread + 0.2 * torch.randn(num_heads, num_modes))
-        across = torch.arange(num_heads)[:, None] / max(num_heads - 1, 1)
-        self.frequency = nn.Parameter(math.pi * torch.rand(num_heads, num_modes) * across)
+        self.decay_shift = nn.Parameter(0.2 * torch.randn(num_heads, num_modes))
+        self.frequency_shift = nn.Parameter(0.1 * torch.randn(num_heads, num_modes))
         self.gain = nn.Parameter(SMALL * torch.randn(num_heads, 2, num_modes, width) / math.sqrt(2 * num_modes))
         self.direct = nn.Parameter(torch.ones(num_heads, width))
         self.band_scales = nn.Parameter(torch.ones(num_bands, d_model) / num_bands)
@@ -113,13 +114,13 @@ class ChunkMemory(nn.Module):
     @property
     def modes(self) -> int:
         """Number of poles of each head."""
-        return self.log_decay.shape[1]
+        return self.decay_shift.shape[1]
 
     def shares(self) -> Float[Tensor, " N"]:
         """Return the share of its modes that each head keeps."""
         if self.adaptive:
             return LEAST + (MOST - LEAST) * torch.sigmoid(self.share_logit.to(self._wide()))
-        return self.log_decay.new_full(
+        return self.decay_shift.new_full(
             (self.heads,), 1.0 if self.sparsity is None else self.sparsity, dtype=self._wide()
         )
 
@@ -153,7 +154,17 @@ class ChunkMemory(nn.Module):
         return torch.promote_types((self.gain if like is None else like).dtype, torch.float32)
 
     def _poles(self, dtype: torch.dtype) -> tuple[Float[Tensor, "N M"], Float[Tensor, "N M"]]:
-        return self.log_decay.to(dtype).exp(), self.frequency.to(dtype)
+        """Decays and frequencies: parameters are what they differ by from where they start, so that rounding is small.
+
+        In every head decays spread from half a step's forgetting to 500 steps of memory; frequencies are spread evenly
+        over [0, pi) radians per step in the last head, over less and less of it down to none in the first.
+        """
+        heads, modes, device = self.heads, self.modes, self.decay_shift.device
+        fast, slow = math.log(0.5), math.log(0.002)
+        log_decay = fast + (slow - fast) * torch.arange(modes, device=device, dtype=dtype) / max(modes - 1, 1)
+        across = torch.arange(heads, device=device, dtype=dtype)[:, None] / max(heads - 1, 1)
+        place = torch.arange(heads * modes, device=device, dtype=dtype).view(heads, modes) * GOLDEN % 1
+        return (log_decay + self.decay_shift.to(dtype)).exp(), math.pi * across * place + self.frequency_shift.to(dtype)
 
     def _frames(self, u: Float[Tensor, "B D T"], start: Int[Tensor, " B"] | None, late: bool) -> Frames:
         """Chunks of the inputs, the first step of each row standing at `start` of its first chunk."""
@@ -230,15 +241,25 @@ class ChunkMemory(nn.Module):
         kept = None
         if self.selects:
             scores = plan[2] + self.preference.to(plans.dtype)
-            wanted = self.modes * self.shares().to(plans.dtype)
-            size = size * soft_topk(scores, wanted.expand(scores.shape[:-1]))
-            kept = scores.argsort(dim=-1, descending=True, stable=True)[..., : self._most()]
-            counts = wanted.detach().round().clamp(1, self._most())
-            within = torch.arange(self._most(), device=plans.device) < counts[:, None]
-            size, angle = torch.where(within, size.gather(-1, kept), 0.0), angle.gather(-1, kept)
+            share, kept = self._weights(scores)
+            size, angle = size.gather(-1, kept) * share, angle.gather(-1, kept)
             kept = rearrange(kept, "b c n k -> n k b c")
         pairs = torch.stack([size * angle.cos(), size * angle.sin()])
         return rearrange(pairs, "two b c n k -> n two k b c"), kept
+
+    def _weights(self, scores: Float[Tensor, "B C N M"]) -> tuple[Float[Tensor, "B C N K"], Int[Tensor, "B C N K"]]:
+        """Weights of the K best modes and which they are; beyond a head's own k the weights are 0.
+
+        (m - m') / (1 - m') with the relaxation m, which sums to the wanted k, and its value m' for the best mode that
+        is not kept. Where two modes change places both have the weight 0: rounding cannot make the output jump.
+        """
+        most, wanted = self._most(), self.modes * self.shares().to(scores.dtype)
+        soft = F.pad(soft_topk(scores, wanted.expand(scores.shape[:-1])), (0, 1))
+        order = F.pad(scores.argsort(dim=-1, descending=True, stable=True), (0, 1), value=self.modes)
+        count = wanted.detach().round().clamp(1, most).long()[:, None].expand(*order.shape[:-1], 1)
+        bar = soft.gather(-1, order.gather(-1, count))
+        kept = order[..., :most]
+        return ((soft.gather(-1, kept) - bar) / (1 - bar)).clamp_min(0), kept
 
     def _most(self) -> int:
         """Modes that are computed where modes are selected: the most that a head can keep."""
