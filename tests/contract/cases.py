@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.reference import cosine, interference, phase_coherent, pure_wave
+from tests.reference import cosine, interference, phase_coherent, pure_wave, spectral_frames
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from undula.mixers.base import MIXERS, build_mixer
@@ -54,7 +54,7 @@ OPTIONS = {
             "dropout": 0.2,
         },
         {"chunk_size": 6, "sparsity": None, "phase_aware": False, "num_freq_bands": 2},
-        {"sparsity": None},
+        {"sparsity": None, "dropout": 0.2},
     ],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
@@ -132,6 +132,7 @@ REFERENCES = {
         x, p, options.get("kernel", "elu_plus_one"), causal, mask, linear=True
     ),
     "short_conv": lambda x, p, options, causal, mask: short_conv_mixer(x, p, causal, mask),
+    "spectral_frames": lambda x, p, options, causal, mask: spectral_frames.mixer(x, p, HEADS, mask, **options),
 }
 """Float64 definitions that mixers are held against."""
 
