@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.reference import cosine, hierarchical, interference, phase_coherent, pure_wave
+from tests.reference import cosine, hierarchical, interference, phase_coherent, pure_wave, spectral_frames
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from tests.reference.spectral import spectral_filter_mixer, spectral_gate_mixer
@@ -54,7 +54,7 @@ OPTIONS = {
             "dropout": 0.2,
         },
         {"chunk_size": 6, "sparsity": None, "phase_aware": False, "num_freq_bands": 2},
-        {"sparsity": None},
+        {"sparsity": None, "dropout": 0.2},
     ],
     "spectral_filter": [
         {"num_filters": 4, "filter_length": 40},
@@ -145,6 +145,7 @@ REFERENCES = {
     "spectral_gate": lambda x, p, options, causal, mask: spectral_gate_mixer(
         x, p, HEADS, options.get("num_bands", 4), causal, mask
     ),
+    "spectral_frames": lambda x, p, options, causal, mask: spectral_frames.mixer(x, p, HEADS, mask, **options),
 }
 """Float64 definitions that mixers are held against."""
 
