@@ -5,6 +5,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import undula.mixers  # noqa: F401  (fills the registry)
 from undula.mixers.base import Mixer, State, build_mixer
@@ -13,6 +14,7 @@ from undula.models.blocks import DeepNormParallelBlock, ParallelBlock, PhaseCohe
 from undula.models.config import BackboneConfig
 from undula.models.pyramid import MultiResolutionWavePyramid
 from undula.names import unknown_name
+from undula.nn.mixture import MixtureOfExperts
 from undula.nn.norms import RMSNorm
 from undula.shapes import PaddingMask, Sequence
 
@@ -53,9 +55,10 @@ class Backbone(nn.Module):
         for name in config.mixer_options:
             if name not in config.mixers:
                 raise unknown_name("mixer in mixer_options", name, config.mixers)
-        self.layers = nn.ModuleList(_block(config, index) for index in range(config.num_layers))
+        self.layers = nn.ModuleList(build_block(config, index) for index in range(config.num_layers))
         self.norm_f = RMSNorm(config.d_model)
         self.pyramids, self.places = _pyramids(config)
+        self.checkpointing = config.checkpointing
 
     def forward(
         self,
@@ -71,14 +74,19 @@ class Backbone(nn.Module):
         for number in range(len(self.layers) + 1):
             for part in self._parts(number):
                 if state is None:
-                    x = part(x, causal=causal, attention_mask=attention_mask)
+                    x = self._run(part, x, causal=causal, attention_mask=attention_mask)
                 else:
-                    x, after = part(x, causal=causal, attention_mask=attention_mask, state=state[len(new)])
+                    x, after = self._run(part, x, causal=causal, attention_mask=attention_mask, state=state[len(new)])
                     new.append(after)
             if on_layer is not None:
                 on_layer(number, x)
         x = self.norm_f(x)
         return x if state is None else (x, tuple(new))
+
+    def _run(self, part: nn.Module, x: Sequence, **given: Any) -> Any:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(part, x, use_reentrant=False, **given)
+        return part(x, **given)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -98,24 +106,39 @@ class Backbone(nn.Module):
         return [cast(Mixer, layer.attn) for layer in self.layers]
 
 
-def _block(config: BackboneConfig, index: int) -> nn.Module:
+def build_block(config: BackboneConfig, index: int) -> nn.Module:
+    """Return the block of a backbone's layer, counted from 0.
+
+    Raises:
+        ValueError: for an unknown mixer, block or option (names the nearest), or widths that do not divide.
+    """
     name = config.mixers[index % len(config.mixers)]
     mixer = build_mixer(name, config.d_model, config.num_heads, **config.mixer_options.get(name, {}))
     d_model, heads, d_ff, dropout = config.d_model, config.num_heads, config.d_ff, config.dropout
+    ffn = build_experts(config)
     match config.block:
         case "pre_norm":
-            return PreNormBlock(mixer, d_ff, dropout)
+            return PreNormBlock(mixer, d_ff, dropout, ffn=ffn)
         case "parallel":
-            return ParallelBlock(d_model, heads, heads, d_ff, dropout, mixer=mixer)
+            return ParallelBlock(d_model, heads, heads, d_ff, dropout, mixer=mixer, ffn=ffn)
         case "deepnorm":
             layers = config.num_layers
-            return DeepNormParallelBlock(d_model, heads, heads, d_ff, dropout, num_layers=layers, mixer=mixer)
+            return DeepNormParallelBlock(d_model, heads, heads, d_ff, dropout, num_layers=layers, mixer=mixer, ffn=ffn)
         case "phase_parallel":
             if not isinstance(mixer, PhaseCoherentAttention):
                 raise ValueError(f"block='phase_parallel' hands on phases; {name!r} takes none, phase_coherent does")
-            return PhaseCoherentParallelBlock(d_model, d_model // 3, heads, heads, d_ff, dropout, mixer=mixer)
+            third = d_model // 3
+            return PhaseCoherentParallelBlock(d_model, third, heads, heads, d_ff, dropout, mixer=mixer, ffn=ffn)
         case other:
             raise unknown_name("block", other, ("pre_norm", "parallel", "deepnorm", "phase_parallel"))
+
+
+def build_experts(config: BackboneConfig) -> MixtureOfExperts | None:
+    """Return the mixture of experts that takes the place of a block's feed-forward; None for none."""
+    mixture = config.mixture
+    if not mixture.experts:
+        return None
+    return MixtureOfExperts(config.d_model, config.d_ff, mixture.experts, mixture.active, balance=mixture.balance)
 
 
 def _pyramids(config: BackboneConfig) -> tuple[nn.ModuleList, list[list[int]]]:

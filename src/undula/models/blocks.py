@@ -6,6 +6,7 @@ from undula.mixers.attention import FlashAttention
 from undula.mixers.base import Mixer, State
 from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.nn.feed_forward import SwiGLU
+from undula.nn.mixture import feed_forward
 from undula.nn.norms import RMSNorm
 from undula.shapes import PaddingMask, Sequence
 
@@ -31,6 +32,7 @@ class ParallelBlock(nn.Module):
         use_flash: False computes attention with the unfused reference kernel.
         rotary: turn queries and keys by their position.
         mixer: takes the place of attention.
+        ffn: takes the place of the feed-forward.
 
     Source: Wang and Komatsuzaki, GPT-J (2021); Chowdhery et al., "PaLM", arXiv 2204.02311.
     """
@@ -46,11 +48,12 @@ class ParallelBlock(nn.Module):
         *,
         rotary: bool = False,
         mixer: Mixer | None = None,
+        ffn: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(d_model)
         self.attn = mixer or FlashAttention(d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary)
-        self.ffn = SwiGLU(d_model, d_ff)
+        self.ffn = ffn or SwiGLU(d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -59,7 +62,7 @@ class ParallelBlock(nn.Module):
         """Return the next residual stream; with a state, also the new state."""
         normed = self.norm(x)
         mixed, new = mix(self.attn, normed, causal, attention_mask, state)
-        y = x + self.dropout(mixed + self.ffn(normed))
+        y = x + self.dropout(mixed + feed_forward(self.ffn, normed, attention_mask))
         return y if new is None else (y, new)
 
 
@@ -70,7 +73,7 @@ class DeepNormParallelBlock(nn.Module):
     and normalises after the sum.
 
     Args:
-        d_model, n_heads, n_heads_kv, d_ff, dropout, use_flash, rotary, mixer: as in `ParallelBlock`.
+        d_model, n_heads, n_heads_kv, d_ff, dropout, use_flash, rotary, mixer, ffn: as in `ParallelBlock`.
         num_layers: layers of the whole model.
     """
 
@@ -86,11 +89,12 @@ class DeepNormParallelBlock(nn.Module):
         *,
         rotary: bool = False,
         mixer: Mixer | None = None,
+        ffn: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(d_model)
         self.attn = mixer or FlashAttention(d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary)
-        self.ffn = SwiGLU(d_model, d_ff)
+        self.ffn = ffn or SwiGLU(d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
         self.residual_scale = (2 * num_layers) ** -0.5
 
@@ -100,7 +104,7 @@ class DeepNormParallelBlock(nn.Module):
         """Return the next residual stream; with a state, also the new state. Mind the documented order of arguments."""
         normed = self.norm(x)
         mixed, new = mix(self.attn, normed, causal, attention_mask, state)
-        y = x + self.dropout((mixed + self.ffn(normed)) * self.residual_scale)
+        y = x + self.dropout((mixed + feed_forward(self.ffn, normed, attention_mask)) * self.residual_scale)
         return y if new is None else (y, new)
 
 
@@ -148,6 +152,7 @@ class PhaseCoherentParallelBlock(nn.Module):
         d_ff: hidden width of the feed-forward.
         dropout: probability, on attention weights, in the feed-forward and on the sum.
         mixer: takes the place of attention with its default options.
+        ffn: takes the place of the feed-forward.
 
     Source: Wave Transformer, enhancements, section 3.
     """
@@ -162,11 +167,12 @@ class PhaseCoherentParallelBlock(nn.Module):
         dropout: float = 0.0,
         *,
         mixer: PhaseCoherentAttention | None = None,
+        ffn: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(d_model)
         self.attn = mixer or PhaseCoherentAttention(d_model, num_harmonics, n_heads, n_heads_kv, dropout)
-        self.ffn = SwiGLU(d_model, d_ff, dropout)
+        self.ffn = ffn or SwiGLU(d_model, d_ff, dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -176,7 +182,7 @@ class PhaseCoherentParallelBlock(nn.Module):
         normed, phases = self.norm(x), x.chunk(3, dim=-1)[2]
         mixed = self.attn(normed, causal, attention_mask, state=state, phases=phases)
         mixed, new = mixed if isinstance(mixed, tuple) else (mixed, None)
-        y = x + self.dropout(mixed + self.ffn(normed))
+        y = x + self.dropout(mixed + feed_forward(self.ffn, normed, attention_mask))
         return y if new is None else (y, new)
 
 
@@ -187,16 +193,17 @@ class PreNormBlock(nn.Module):
         mixer: mixes along the sequence.
         d_ff: hidden width of the feed-forward.
         dropout: probability, on what each of the two adds.
+        ffn: takes the place of the feed-forward.
 
     Source: Xiong et al., "On Layer Normalization in the Transformer Architecture", arXiv 2002.04745.
     """
 
-    def __init__(self, mixer: Mixer, d_ff: int, dropout: float = 0.0) -> None:
+    def __init__(self, mixer: Mixer, d_ff: int, dropout: float = 0.0, *, ffn: nn.Module | None = None) -> None:
         super().__init__()
         self.norm = RMSNorm(mixer.d_model)
         self.attn = mixer
         self.ffn_norm = RMSNorm(mixer.d_model)
-        self.ffn = SwiGLU(mixer.d_model, d_ff)
+        self.ffn = ffn or SwiGLU(mixer.d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -205,5 +212,5 @@ class PreNormBlock(nn.Module):
         """Return the next residual stream; with a state, also the new state."""
         mixed, new = mix(self.attn, self.norm(x), causal, attention_mask, state)
         x = x + self.dropout(mixed)
-        x = x + self.dropout(self.ffn(self.ffn_norm(x)))
+        x = x + self.dropout(feed_forward(self.ffn, self.ffn_norm(x), attention_mask))
         return x if new is None else (x, new)
