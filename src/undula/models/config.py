@@ -48,6 +48,10 @@ class BackboneConfig:
     """Hidden width of the gated feed-forward."""
     dropout: float = 0.0
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
+    cross: str | None = None
+    """What the blocks of a decoder read their source with: "attention" or "landmarks"; None: there is no source."""
+    num_landmarks: int = 64
+    """Points that "landmarks" makes of a longer source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +119,22 @@ class ModelConfig:
     """What a frequency curriculum does in the wave family: fade amplitudes above its limit, or leave harmonics out."""
     packets: PacketConfig = field(default_factory=PacketConfig)
     """Read by the wave_gpt family only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig:
+    """A model from one sequence of tokens to another; both have one vocabulary."""
+
+    vocab_size: int = 8000
+    embedding_width: int | None = None
+    """Width of the embeddings, where it is not that of the blocks."""
+    tied: bool = True
+    """The output head has the embeddings' weights."""
+    context_length: int | None = None
+    """Longest source and longest target, in tokens; None: no limit."""
+    encoder: BackboneConfig = field(default_factory=BackboneConfig)
+    decoder: BackboneConfig = field(default_factory=lambda: BackboneConfig(cross="landmarks"))
+    """As wide as the encoder, and with a cross mixer."""
 
 
 @dataclass(frozen=True, kw_only=True)
