@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -47,6 +47,7 @@ class BeamPlan:
         return self.num_beams // self.num_groups
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """A model that is asked for one step at a time, one row for each beam of each sample."""
 

@@ -219,7 +219,7 @@ class UndulaForSeq2SeqLM(WholeModel, Decoding):
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""
-        return self.model.embedding
+        return self.model.embedding.table
 
     def prepare_decoder_input_ids_from_labels(self, labels: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
         """Return the targets that the labels follow: the start token, then all labels but the last."""

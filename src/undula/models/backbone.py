@@ -5,6 +5,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import undula.mixers  # noqa: F401  (fills the registry)
 from undula.mixers.base import Mixer, State, build_mixer
@@ -21,6 +22,7 @@ from undula.models.blocks import (
 from undula.models.config import BackboneConfig
 from undula.models.pyramid import MultiResolutionWavePyramid
 from undula.names import unknown_name
+from undula.nn.mixture import MixtureOfExperts
 from undula.nn.norms import RMSNorm
 from undula.shapes import PaddingMask, Sequence
 
@@ -61,9 +63,10 @@ class Backbone(nn.Module):
         for name in config.mixer_options:
             if name not in config.mixers:
                 raise unknown_name("mixer in mixer_options", name, config.mixers)
-        self.layers = nn.ModuleList(_block(config, index) for index in range(config.num_layers))
+        self.layers = nn.ModuleList(build_block(config, index) for index in range(config.num_layers))
         self.norm_f = RMSNorm(config.d_model)
         self.pyramids, self.places = _pyramids(config)
+        self.checkpointing = config.checkpointing
 
     def forward(
         self,
@@ -89,14 +92,19 @@ class Backbone(nn.Module):
                 if getattr(part, "cross", None) is not None:
                     given |= {"memory": memory, "alignments": alignments}
                 if state is None:
-                    x = part(x, **given)
+                    x = self._run(part, x, **given)
                 else:
-                    x, after = part(x, **given, state=state[len(new)])
+                    x, after = self._run(part, x, **given, state=state[len(new)])
                     new.append(after)
             if on_layer is not None:
                 on_layer(number, x)
         x = self.norm_f(x)
         return x if state is None else (x, tuple(new))
+
+    def _run(self, part: nn.Module, x: Sequence, **given: Any) -> Any:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(part, x, use_reentrant=False, **given)
+        return part(x, **given)
 
     def init_state(
         self,
@@ -131,24 +139,31 @@ class Backbone(nn.Module):
         return [cast(Mixer, layer.attn) for layer in self.layers]
 
 
-def _block(config: BackboneConfig, index: int) -> nn.Module:
+def build_block(config: BackboneConfig, index: int) -> nn.Module:
+    """Return the block of a backbone's layer, counted from 0.
+
+    Raises:
+        ValueError: for an unknown mixer, block or option (names the nearest), or widths that do not divide.
+    """
     name = config.mixers[index % len(config.mixers)]
     mixer = build_mixer(name, config.d_model, config.num_heads, **config.mixer_options.get(name, {}))
     d_model, heads, d_ff, dropout = config.d_model, config.num_heads, config.d_ff, config.dropout
     if config.cross is not None and config.block != "pre_norm":
         raise ValueError(f"block={config.block!r} reads no source; blocks with cross={config.cross!r} are 'pre_norm'")
+    ffn = build_experts(config)
     match config.block:
         case "pre_norm":
-            return PreNormBlock(mixer, d_ff, dropout, cross=_cross(config))
+            return PreNormBlock(mixer, d_ff, dropout, ffn=ffn, cross=_cross(config))
         case "parallel":
-            return ParallelBlock(d_model, heads, heads, d_ff, dropout, mixer=mixer)
+            return ParallelBlock(d_model, heads, heads, d_ff, dropout, mixer=mixer, ffn=ffn)
         case "deepnorm":
             layers = config.num_layers
-            return DeepNormParallelBlock(d_model, heads, heads, d_ff, dropout, num_layers=layers, mixer=mixer)
+            return DeepNormParallelBlock(d_model, heads, heads, d_ff, dropout, num_layers=layers, mixer=mixer, ffn=ffn)
         case "phase_parallel":
             if not isinstance(mixer, PhaseCoherentAttention):
                 raise ValueError(f"block='phase_parallel' hands on phases; {name!r} takes none, phase_coherent does")
-            return PhaseCoherentParallelBlock(d_model, d_model // 3, heads, heads, d_ff, dropout, mixer=mixer)
+            third = d_model // 3
+            return PhaseCoherentParallelBlock(d_model, third, heads, heads, d_ff, dropout, mixer=mixer, ffn=ffn)
         case other:
             raise unknown_name("block", other, ("pre_norm", "parallel", "deepnorm", "phase_parallel"))
 
@@ -160,6 +175,18 @@ def _cross(config: BackboneConfig) -> CrossMixer | None:
     if kind is CrossLandmarks:
         return CrossLandmarks(config.d_model, config.num_heads, num_landmarks=config.num_landmarks)
     return kind(config.d_model, config.num_heads)
+
+
+def build_experts(config: BackboneConfig) -> MixtureOfExperts | None:
+    """Return the mixture of experts that takes the place of a block's feed-forward; None for none."""
+    mixture = config.mixture
+    if not mixture.experts:
+        return None
+    # The block of phases has dropout inside its feed-forward, too; the others only after it.
+    inside = config.dropout if config.block == "phase_parallel" else 0.0
+    return MixtureOfExperts(
+        config.d_model, config.d_ff, mixture.experts, mixture.active, inside, balance=mixture.balance
+    )
 
 
 def _pyramids(config: BackboneConfig) -> tuple[nn.ModuleList, list[list[int]]]:

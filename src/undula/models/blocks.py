@@ -9,6 +9,7 @@ from undula.mixers.base import Mixer, State
 from undula.mixers.cross import CrossMixer, Memory, SourceState
 from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.nn.feed_forward import SwiGLU
+from undula.nn.mixture import feed_forward
 from undula.nn.norms import RMSNorm
 from undula.shapes import PaddingMask, Sequence
 
@@ -34,6 +35,7 @@ class ParallelBlock(nn.Module):
         use_flash: False computes attention with the unfused reference kernel.
         rotary: turn queries and keys by their position.
         mixer: takes the place of attention.
+        ffn: takes the place of the feed-forward.
 
     Source: Wang and Komatsuzaki, GPT-J (2021); Chowdhery et al., "PaLM", arXiv 2204.02311.
     """
@@ -49,11 +51,12 @@ class ParallelBlock(nn.Module):
         *,
         rotary: bool = False,
         mixer: Mixer | None = None,
+        ffn: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(d_model)
         self.attn = mixer or FlashAttention(d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary)
-        self.ffn = SwiGLU(d_model, d_ff)
+        self.ffn = ffn or SwiGLU(d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -62,7 +65,7 @@ class ParallelBlock(nn.Module):
         """Return the next residual stream; with a state, also the new state."""
         normed = self.norm(x)
         mixed, new = mix(self.attn, normed, causal, attention_mask, state)
-        y = x + self.dropout(mixed + self.ffn(normed))
+        y = x + self.dropout(mixed + feed_forward(self.ffn, normed, attention_mask))
         return y if new is None else (y, new)
 
 
@@ -73,7 +76,7 @@ class DeepNormParallelBlock(nn.Module):
     and normalises after the sum.
 
     Args:
-        d_model, n_heads, n_heads_kv, d_ff, dropout, use_flash, rotary, mixer: as in `ParallelBlock`.
+        d_model, n_heads, n_heads_kv, d_ff, dropout, use_flash, rotary, mixer, ffn: as in `ParallelBlock`.
         num_layers: layers of the whole model.
     """
 
@@ -89,11 +92,12 @@ class DeepNormParallelBlock(nn.Module):
         *,
         rotary: bool = False,
         mixer: Mixer | None = None,
+        ffn: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(d_model)
         self.attn = mixer or FlashAttention(d_model, n_heads, dropout, use_flash, n_heads_kv=n_heads_kv, rotary=rotary)
-        self.ffn = SwiGLU(d_model, d_ff)
+        self.ffn = ffn or SwiGLU(d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
         self.residual_scale = (2 * num_layers) ** -0.5
 
@@ -103,7 +107,7 @@ class DeepNormParallelBlock(nn.Module):
         """Return the next residual stream; with a state, also the new state. Mind the documented order of arguments."""
         normed = self.norm(x)
         mixed, new = mix(self.attn, normed, causal, attention_mask, state)
-        y = x + self.dropout((mixed + self.ffn(normed)) * self.residual_scale)
+        y = x + self.dropout((mixed + feed_forward(self.ffn, normed, attention_mask)) * self.residual_scale)
         return y if new is None else (y, new)
 
 
@@ -151,6 +155,7 @@ class PhaseCoherentParallelBlock(nn.Module):
         d_ff: hidden width of the feed-forward.
         dropout: probability, on attention weights, in the feed-forward and on the sum.
         mixer: takes the place of attention with its default options.
+        ffn: takes the place of the feed-forward.
 
     Source: Wave Transformer, enhancements, section 3.
     """
@@ -165,11 +170,12 @@ class PhaseCoherentParallelBlock(nn.Module):
         dropout: float = 0.0,
         *,
         mixer: PhaseCoherentAttention | None = None,
+        ffn: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(d_model)
         self.attn = mixer or PhaseCoherentAttention(d_model, num_harmonics, n_heads, n_heads_kv, dropout)
-        self.ffn = SwiGLU(d_model, d_ff, dropout)
+        self.ffn = ffn or SwiGLU(d_model, d_ff, dropout)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -179,7 +185,7 @@ class PhaseCoherentParallelBlock(nn.Module):
         normed, phases = self.norm(x), x.chunk(3, dim=-1)[2]
         mixed = self.attn(normed, causal, attention_mask, state=state, phases=phases)
         mixed, new = mixed if isinstance(mixed, tuple) else (mixed, None)
-        y = x + self.dropout(mixed + self.ffn(normed))
+        y = x + self.dropout(mixed + feed_forward(self.ffn, normed, attention_mask))
         return y if new is None else (y, new)
 
 
@@ -198,19 +204,28 @@ class PreNormBlock(nn.Module):
         mixer: mixes along the sequence.
         d_ff: hidden width of the feed-forward.
         dropout: probability, on what each of them adds.
+        ffn: takes the place of the feed-forward.
         cross: reads the source in a decoder; None where there is none.
 
     Source: Xiong et al., "On Layer Normalization in the Transformer Architecture", arXiv 2002.04745.
     """
 
-    def __init__(self, mixer: Mixer, d_ff: int, dropout: float = 0.0, *, cross: CrossMixer | None = None) -> None:
+    def __init__(
+        self,
+        mixer: Mixer,
+        d_ff: int,
+        dropout: float = 0.0,
+        *,
+        ffn: nn.Module | None = None,
+        cross: CrossMixer | None = None,
+    ) -> None:
         super().__init__()
         self.norm = RMSNorm(mixer.d_model)
         self.attn = mixer
         self.cross_norm = None if cross is None else RMSNorm(mixer.d_model)
         self.cross = cross
         self.ffn_norm = RMSNorm(mixer.d_model)
-        self.ffn = SwiGLU(mixer.d_model, d_ff)
+        self.ffn = ffn or SwiGLU(mixer.d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -239,7 +254,7 @@ class PreNormBlock(nn.Module):
             if alignments is not None:
                 alignments.append(self.cross.alignment(asking, source))
             new = None if new is None else CrossedState(new, source)
-        x = x + self.dropout(self.ffn(self.ffn_norm(x)))
+        x = x + self.dropout(feed_forward(self.ffn, self.ffn_norm(x), attention_mask))
         return x if new is None else (x, new)
 
 

@@ -32,6 +32,18 @@ class PyramidConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixtureConfig:
+    """Mixtures of experts in place of the feed-forwards."""
+
+    experts: int = 0
+    """Experts of each block, each as wide as the feed-forward would be; 0: one feed-forward for all positions."""
+    active: int = 2
+    """Experts that each position uses."""
+    balance: float = 0.01
+    """Weight of the loss that keeps all experts in use, beside the nats per token."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
     """A stack of blocks."""
 
@@ -48,6 +60,9 @@ class BackboneConfig:
     """Hidden width of the gated feed-forward."""
     dropout: float = 0.0
     pyramid: PyramidConfig = field(default_factory=PyramidConfig)
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
+    checkpointing: bool = False
+    """Keep only the input of each block and pyramid, and compute the rest again in the backward pass."""
     cross: str | None = None
     """What the blocks of a decoder read their source with: "attention" or "landmarks"; None: there is no source."""
     num_landmarks: int = 64
@@ -101,12 +116,23 @@ class PacketConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbeddingConfig:
+    """The table of tokens and the scores, in the spectral family and in encoder-decoders."""
+
+    width: int | None = None
+    """Of the table, with projections between it and the blocks; None: as wide as they are."""
+    tied: bool = True
+    """Scores are products with the table itself, instead of another one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """A causal language model."""
 
     family: str = "plain"
     """"plain": embedding, backbone, linear head. "wave": tokens become waves of d_model / 3 harmonics and back.
-    "wave_gpt": tokens become wave packets, then backbone and linear head."""
+    "wave_gpt": tokens become wave packets, then backbone and linear head. "spectral": a table that may be narrower than
+    the backbone, and scores that may be products with it."""
     vocab_size: int = 257
     context_length: int | None = None
     """Longest sequence that the model accepts, in tokens; None: no limit."""
@@ -119,6 +145,8 @@ class ModelConfig:
     """What a frequency curriculum does in the wave family: fade amplitudes above its limit, or leave harmonics out."""
     packets: PacketConfig = field(default_factory=PacketConfig)
     """Read by the wave_gpt family only."""
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    """Read by the spectral family only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +154,7 @@ class EncoderDecoderConfig:
     """A model from one sequence of tokens to another; both have one vocabulary."""
 
     vocab_size: int = 8000
-    embedding_width: int | None = None
-    """Width of the embeddings, where it is not that of the blocks."""
-    tied: bool = True
-    """The output head has the embeddings' weights."""
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     context_length: int | None = None
     """Longest source and longest target, in tokens; None: no limit."""
     encoder: BackboneConfig = field(default_factory=BackboneConfig)

@@ -3,13 +3,13 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from undula.mixers.cross import Memory
 from undula.models.backbone import Backbone, States
 from undula.models.config import EncoderDecoderConfig
 from undula.models.init import initialise
-from undula.shapes import Logits, PaddingMask, Sequence, TokenIds
+from undula.nn.token_table import TokenHead, TokenTable
+from undula.shapes import Logits, PaddingMask, TokenIds
 
 
 class EncoderDecoder(nn.Module):
@@ -38,12 +38,11 @@ class EncoderDecoder(nn.Module):
                 "'landmarks' or 'attention' for the decoder"
             )
         self.context_length = config.context_length
-        width, narrow = decoder.d_model, config.embedding_width or decoder.d_model
-        self.embedding = nn.Embedding(config.vocab_size, narrow)
-        self.widen = nn.Linear(narrow, width, bias=False) if narrow != width else nn.Identity()
+        width = decoder.d_model
+        narrow = config.embedding.width or width
+        self.embedding = TokenTable(config.vocab_size, width, narrow)
         self.encoder, self.decoder = Backbone(encoder), Backbone(decoder)
-        self.narrow = nn.Linear(width, narrow, bias=False) if narrow != width else nn.Identity()
-        self.head = None if config.tied else nn.Linear(narrow, config.vocab_size, bias=False)
+        self.head = TokenHead(config.vocab_size, width, narrow, tied=config.embedding.tied)
         initialise(self, max(encoder.num_layers, decoder.num_layers))
 
     def forward(self, source: TokenIds, target: TokenIds, source_mask: PaddingMask | None = None) -> Logits:
@@ -78,7 +77,7 @@ class EncoderDecoder(nn.Module):
             real = source_mask.bool()
             if not torch.compiler.is_compiling():
                 real = _without_empty_rows(real)
-        hidden = self.encoder(self.widen(self.embedding(source)), False, real)
+        hidden = self.encoder(self.embedding(source), False, real)
         return Memory(hidden if real is None else torch.where(real[..., None], hidden, 0.0), real)
 
     def decode(
@@ -105,9 +104,10 @@ class EncoderDecoder(nn.Module):
         if memory is not None and len(memory.hidden) != len(target):
             raise ValueError(f"got {len(memory.hidden)} sources and {len(target)} targets; give one target to each")
         self._check_length("target", target.shape[1])
-        x = self.widen(self.embedding(target))
+        x = self.embedding(target)
         out = self.decoder(x, True, target_mask, state=state, memory=memory, alignments=alignments)
-        return self._scores(out) if state is None else (self._scores(out[0]), out[1])
+        table = self.embedding.table.weight
+        return self.head(out, table) if state is None else (self.head(out[0], table), out[1])
 
     def init_state(self, memory: Memory) -> States:
         """Return the decoder's state before the first token; all that is kept of the source is computed here, once."""
@@ -120,10 +120,6 @@ class EncoderDecoder(nn.Module):
         found: list[Tensor] = []
         self.decode(target, self.encode(source, source_mask), alignments=found)
         return torch.stack(found).mean(dim=(0, 2))
-
-    def _scores(self, x: Sequence) -> Logits:
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return F.linear(self.narrow(x), weight)
 
     def _check_length(self, what: str, tokens: int) -> None:
         if self.context_length is not None and tokens > self.context_length:

@@ -1,91 +1,24 @@
 """Causal language models: token ids in, scores of the next token out, whatever is between."""
 
-from abc import abstractmethod
-
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+import undula.models.spectral  # noqa: F401  (adds its family)
 from undula.losses.sparsification import HarmonicSparsificationLoss
 from undula.mixers.base import Mixer, build_mixer
 from undula.models.backbone import Backbone, LayerHook, States
+from undula.models.base import FAMILIES, LanguageModel
 from undula.models.config import CodecConfig, ModelConfig
 from undula.models.init import initialise
 from undula.models.reduction import HarmonicReduction
 from undula.models.token_codec import TokenDecoder, TokenEncoder
 from undula.models.wave_gpt import WaveGPT, WaveGPTConfig
 from undula.models.wave_transformer import WaveTransformer
-from undula.names import Registry
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 from undula.nn.wave_packet import WavePacketEmbedding
 from undula.shapes import Logits, PaddingMask, TokenIds
 from undula.wave import Wave
-
-
-class LanguageModel(nn.Module):
-    """What training, generation and audits know of a causal language model."""
-
-    @abstractmethod
-    def forward(
-        self,
-        input_ids: TokenIds,
-        attention_mask: PaddingMask | None = None,
-        *,
-        state: States | None = None,
-        on_layer: LayerHook | None = None,
-    ) -> Logits | tuple[Logits, States]:
-        """Return scores (B, T, V) of the token after each position; with a state, also the new state.
-
-        Args:
-            input_ids: tokens.
-            attention_mask: 1 = real token.
-            state: from `init_state` or an earlier call, to continue a sequence.
-            on_layer: called with each layer's index and residual stream.
-        """
-
-    @abstractmethod
-    def init_state(
-        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> States:
-        """Return the state before the first token."""
-
-    def use_counts(self, counts: Int[Tensor, " V"]) -> None:
-        """Take note of how often each token occurs in the text that the model will be trained on."""
-        del counts
-
-    def set_freq_limit(self, freq_limit: float) -> None:
-        """Limit what a frequency curriculum lets through.
-
-        Raises:
-            ValueError: for a model without one.
-        """
-        raise ValueError(f"freq_limit={freq_limit}, but only the family 'wave' with freq_limit has a curriculum")
-
-    def after_loading(self) -> None:
-        """Take note of what was loaded from a checkpoint, where that is more than numbers."""
-
-    def finalize_annealing(self) -> bool:
-        """Give free what training faded out to nothing; return whether there was any."""
-        return False
-
-    def aux_loss(self) -> Tensor | None:
-        """Return what the last forward pass adds to the loss; None for nothing."""
-        return None
-
-    def harmonic_amplitudes(self) -> Tensor | None:
-        """Return the amplitudes of the tokens' harmonics; None where tokens have none."""
-        return None
-
-    def waves(self, input_ids: TokenIds) -> Wave | None:
-        """Return the waves (B, T, H) that tokens become, frequencies in cycles per token; None where they do not."""
-        return None
-
-    def kept_harmonics(self, input_ids: TokenIds) -> Bool[Tensor, "B T H"] | None:
-        """Return which harmonics the blocks see of each token; None where nothing is chosen."""
-        return None
-
-
-FAMILIES: Registry[type[LanguageModel]] = Registry("model family")
 
 
 def build_language_model(config: ModelConfig) -> LanguageModel:
@@ -170,11 +103,13 @@ class WaveLanguageModel(LanguageModel):
         return self.transformer.reduction
 
     def aux_loss(self) -> Tensor | None:
-        """Return what the last forward pass adds to the loss, once: the selector's share; None for nothing."""
+        """Return what the last forward pass adds to the loss, once: the selector's share and what parts add."""
+        others = super().aux_loss()
         if self.reduction is None or self.reduction.selection is None:
-            return None
+            return others
         stats, self.reduction.selection = self.reduction.selection, None
-        return self.sparsity_weight * self.sparsification(stats)["total"]
+        chosen = self.sparsity_weight * self.sparsification(stats)["total"]
+        return chosen if others is None else chosen + others
 
     def set_freq_limit(self, freq_limit: float) -> None:
         """Let frequencies below a share of the band through; see `HarmonicReduction.set_freq_limit`."""

@@ -17,6 +17,7 @@ from undula.mixers.base import MIXERS, Mixer, mixer_options
 from undula.models.backbone import Backbone
 from undula.models.config import BackboneConfig
 from undula.nn.feed_forward import SwiGLU
+from undula.nn.mixture import MixtureOfExperts
 from undula.nn.norms import RMSNorm
 
 FEED_FORWARD: Mapping[str, int] = {"w1.weight": 1, "w3.weight": 1, "w2.weight": 0}
@@ -81,6 +82,9 @@ def _axes_of(part: nn.Module) -> Mapping[str, int]:
         return {"weight": 0}
     if isinstance(part, SwiGLU):
         return FEED_FORWARD
+    if isinstance(part, MixtureOfExperts):
+        inside = {f"experts.{i}.{key}": axis for i in range(len(part.experts)) for key, axis in FEED_FORWARD.items()}
+        return {"router.weight": 1, **inside}
     if not isinstance(part, Mixer):
         return {}
     if not part.residual_axes:

@@ -16,6 +16,7 @@ from undula.nn.norms import RMSNorm
 from undula.nn.wave_packet import WavePacketEmbedding
 from undula.ops.kernel_attention import KERNELS
 from undula.ops.metrics import mean_nats
+from undula.ops.sampling import drawn
 from undula.shapes import PaddingMask, Sequence, TokenIds
 
 MODEL_TYPES = ("wave", "standard")
@@ -285,18 +286,8 @@ class WaveGPT(nn.Module):
                     logits, state = self.scores(fresh, state=state)
                 else:
                     logits = self.scores(idx[:, -size:])
-                fresh = _drawn(logits[:, -1], temperature, top_k, generator)
+                fresh = drawn(logits[:, -1], temperature, top_k, generator=generator)
                 idx = torch.cat([idx, fresh], dim=1)
         finally:
             self.train(was_training)
         return idx
-
-
-def _drawn(
-    logits: Float[Tensor, "B V"], temperature: float, top_k: int | None, generator: torch.Generator | None
-) -> Int[Tensor, "B 1"]:
-    """One token for each row."""
-    best, tokens = logits.float().topk(min(top_k or logits.shape[-1], logits.shape[-1]))
-    # Against the best score, so that a small temperature does not overflow.
-    chances = torch.softmax((best - best[:, :1]) / temperature, dim=-1)
-    return tokens.gather(1, torch.multinomial(chances, 1, generator=generator))

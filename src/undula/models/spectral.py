@@ -1,0 +1,260 @@
+"""Spectral language models: a table of tokens, the one backbone with spectral mixers, scores of the next token."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from undula.mixers.base import State
+from undula.models.backbone import Backbone, LayerHook, States, build_block, build_experts
+from undula.models.base import FAMILIES, LanguageModel
+from undula.models.config import ModelConfig
+from undula.models.init import initialise
+from undula.models.spectral_config import SpectralConfig
+from undula.nn.feed_forward import SwiGLU
+from undula.nn.mixture import feed_forward
+from undula.nn.token_table import TokenHead, TokenTable
+from undula.ops.sampling import drawn, less_repetition
+from undula.shapes import Logits, PaddingMask, Sequence, TokenIds
+
+
+class SpectralFFN(nn.Module):
+    """The feed-forward of a spectral model: gated, 8/3 as wide as the stream, or a mixture of experts.
+
+    Args:
+        config: the model.
+    """
+
+    def __init__(self, config: SpectralConfig) -> None:
+        super().__init__()
+        plan = config.backbone()
+        self.ffn = build_experts(plan) or SwiGLU(plan.d_model, plan.d_ff)
+        initialise(self, config.num_layers)
+
+    def forward(self, x: Sequence, attention_mask: PaddingMask | None = None) -> Sequence:
+        """Return the gated projection of each position."""
+        return feed_forward(self.ffn, x, attention_mask)
+
+
+class SpectralLayer(nn.Module):
+    """One layer of a spectral model: x + mixer(norm(x)), then x + ffn(norm(x)).
+
+    Args:
+        config: the model; its layer type decides which mixer.
+        layer: which layer of the model, counted from 0; matters where not all are of one kind.
+        causal: whether later positions are hidden from earlier ones, as in a language model; False: as in an encoder.
+
+    Raises:
+        ValueError: when the model has no such layer.
+    """
+
+    def __init__(self, config: SpectralConfig, layer: int = 0, *, causal: bool = True) -> None:
+        super().__init__()
+        if not 0 <= layer < config.num_layers:
+            raise ValueError(f"layer={layer} of num_layers={config.num_layers}; wanted 0 to {config.num_layers - 1}")
+        self.causal = causal
+        self.block = build_block(config.backbone(causal=causal), layer)
+        initialise(self, config.num_layers)
+
+    def forward(
+        self, x: Sequence, attention_mask: PaddingMask | None = None, *, state: State | None = None
+    ) -> Sequence | tuple[Sequence, State]:
+        """Return the next residual stream (B, T, hidden_dim); with a state, also the new state."""
+        if state is None:
+            return self.block(x, causal=self.causal, attention_mask=attention_mask)
+        return self.block(x, causal=self.causal, attention_mask=attention_mask, state=state)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> State:
+        """Return the state before the first position."""
+        mixer = self.block.get_submodule("attn")
+        return mixer.init_state(batch_size, device=device, dtype=dtype)
+
+
+class SpectralBackbone(nn.Module):
+    """Tokens to features (B, T, D), for all that spectral models are used for.
+
+    Args:
+        config: the model, as documented or as plain data.
+        causal: whether later tokens are hidden from earlier ones; False: every token sees all.
+
+    Attributes: embedding, backbone, max_seq_len (None: no limit).
+    """
+
+    def __init__(self, config: SpectralConfig | ModelConfig, *, causal: bool = False) -> None:
+        super().__init__()
+        plan = config.model(causal=causal) if isinstance(config, SpectralConfig) else config
+        width = plan.backbone.d_model
+        self.causal, self.max_seq_len, self.vocab_size = causal, plan.context_length, plan.vocab_size
+        self.embedding = TokenTable(plan.vocab_size, width, plan.embedding.width or width)
+        self.backbone = Backbone(plan.backbone)
+
+    def forward(
+        self,
+        input_ids: TokenIds,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: States | None = None,
+        on_layer: LayerHook | None = None,
+    ) -> Sequence | tuple[Sequence, States]:
+        """Return the normalised features of each token; with a state, also the new state.
+
+        Args:
+            input_ids: tokens.
+            attention_mask: 1 = real token.
+            state: from `init_state` or an earlier call, to continue a sequence.
+            on_layer: called with each layer's index and residual stream.
+
+        Raises:
+            ValueError: for no tokens, more than max_seq_len of them, or, on the CPU, where asking costs nothing, ids
+                outside the vocabulary; other devices report those in their own way.
+        """
+        self._check(input_ids)
+        return self.backbone(self.embedding(input_ids), self.causal, attention_mask, state=state, on_layer=on_layer)
+
+    def _check(self, ids: TokenIds) -> None:
+        longest = self.max_seq_len
+        if ids.shape[1] < 1 or (longest is not None and ids.shape[1] > longest):
+            raise ValueError(
+                f"got {ids.shape[1]} tokens; wanted 1 to max_seq_len={longest}: shorten the sequence, or build the "
+                "model for longer ones"
+            )
+        if ids.device.type == "cpu" and not torch.compiler.is_compiling() and ids.numel():
+            least, most = torch.aminmax(ids)
+            if least < 0 or most >= self.vocab_size:
+                raise ValueError(
+                    f"got ids from {int(least)} to {int(most)}; wanted 0 to {self.vocab_size - 1} "
+                    f"(vocab_size={self.vocab_size}): is the tokenizer that of the model?"
+                )
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> States:
+        """Return the state before the first token."""
+        return self.backbone.init_state(batch_size, device=device, dtype=dtype)
+
+
+@FAMILIES.register("spectral")
+class SpectralLanguageModel(LanguageModel):
+    """A causal language model: scores = head(backbone(embedding(tokens))).
+
+    It decodes with a state, whose size does not grow unless a layer attends.
+
+    Args:
+        config: the model, as documented or as plain data.
+
+    Raises:
+        ValueError: for widths that do not divide, or an unknown mixer or option.
+
+    Attributes: config; body, table and blocks; head.
+
+    Source: "Spectral Neural Networks v3.0", reference document.
+    """
+
+    def __init__(self, config: SpectralConfig | ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        plan = config.model() if isinstance(config, SpectralConfig) else config
+        width = plan.backbone.d_model
+        self.body = SpectralBackbone(plan, causal=True)
+        self.head = TokenHead(plan.vocab_size, width, plan.embedding.width or width, tied=plan.embedding.tied)
+        initialise(self, plan.backbone.num_layers)
+
+    def forward(
+        self,
+        input_ids: TokenIds,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: States | None = None,
+        on_layer: LayerHook | None = None,
+    ) -> Logits | tuple[Logits, States]:
+        """Return scores; see `LanguageModel.forward`. Raises as `SpectralBackbone.forward` does."""
+        x = self.body(input_ids, attention_mask, state=state, on_layer=on_layer)
+        if state is None:
+            return self.scores(x)
+        x, new = x
+        return self.scores(x), new
+
+    def scores(self, x: Sequence) -> Logits:
+        """Return the scores of the next token for features of the body."""
+        return self.head(x, self.body.embedding.table.weight)
+
+    def init_state(
+        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> States:
+        """Return the state before the first token."""
+        return self.body.init_state(batch_size, device=device, dtype=dtype)
+
+    def get_num_params(self, non_embedding: bool = True) -> int:
+        """Return the number of parameters, by default without the table of tokens."""
+        table = self.body.embedding.table.weight.numel() if non_embedding else 0
+        return sum(p.numel() for p in self.parameters()) - table
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: TokenIds,
+        max_length: int = 100,
+        temperature: float = 1.0,
+        top_k: int | None = 50,
+        top_p: float = 0.9,
+        repetition_penalty: float = 1.0,
+        do_sample: bool = True,
+        eos_token_id: int | None = None,
+        *,
+        attention_mask: PaddingMask | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Int[Tensor, "B longer"]:
+        """Return the tokens with new ones after them, in evaluation mode; each step computes one position.
+
+        It ends at max_length, or when every row has its end token; rows that ended before are filled up with it.
+
+        Args:
+            input_ids: the prompts.
+            max_length: of prompt and new tokens together.
+            temperature: divides the scores.
+            top_k: draw from this many best tokens only; None: from all.
+            top_p: draw from the fewest best tokens whose chances reach this sum.
+            repetition_penalty: above 1, tokens that occurred are less likely.
+            do_sample: False takes the best token.
+            eos_token_id: the end token.
+            attention_mask: 1 = real token, where prompts of unequal length are padded on the left.
+            generator: of the random numbers.
+
+        Raises:
+            ValueError: for a number out of range, or a prompt that leaves no room.
+        """
+        self._check_request(input_ids.shape[1], max_length, temperature, top_k, top_p, repetition_penalty)
+        real = torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool()
+        was_training = self.training
+        self.eval()
+        try:
+            state, ids, fresh, mask = self.init_state(len(input_ids)), input_ids, input_ids, attention_mask
+            ended = torch.zeros_like(input_ids[:, :1]).bool()
+            while ids.shape[1] < max_length and not (eos_token_id is not None and bool(ended.all())):
+                logits, state = self(fresh, mask, state=state)
+                last = less_repetition(logits[:, -1], ids, repetition_penalty, real)
+                fresh = drawn(last, temperature, top_k if do_sample else 1, top_p, generator=generator)
+                if eos_token_id is not None:
+                    fresh = torch.where(ended, eos_token_id, fresh)
+                    ended = fresh == eos_token_id
+                ids, mask = torch.cat([ids, fresh], dim=1), None
+                real = torch.cat([real, torch.ones_like(fresh).bool()], dim=1)
+        finally:
+            self.train(was_training)
+        return ids
+
+    def _check_request(
+        self, prompt: int, max_length: int, temperature: float, top_k: int | None, top_p: float, penalty: float
+    ) -> None:
+        longest = self.body.max_seq_len
+        if not 1 <= prompt < max_length or (longest is not None and max_length > longest):
+            raise ValueError(
+                f"got a prompt of {prompt} tokens and max_length={max_length}, which counts both; wanted at least one "
+                f"token, room for another, and at most max_seq_len={longest}"
+            )
+        if not (temperature > 0 and 0 < top_p <= 1 and penalty > 0 and (top_k is None or top_k >= 1)):
+            raise ValueError(
+                f"got temperature={temperature}, top_k={top_k}, top_p={top_p}, repetition_penalty={penalty}; wanted "
+                "numbers above 0, top_p at most 1"
+            )

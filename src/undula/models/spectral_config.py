@@ -1,0 +1,195 @@
+"""Spectral models as documented: their configuration, and which mixer each kind of layer is."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from undula.models.config import BackboneConfig, EmbeddingConfig, MixtureConfig, ModelConfig
+from undula.names import unknown_name
+
+
+class LayerType(StrEnum):
+    """How the layers of a spectral model mix."""
+
+    DENSE = "dense"
+    """All modes of every filter."""
+    SPARSE = "sparse"
+    """A fixed share of the modes, chosen in each chunk."""
+    MOE = "moe"
+    """As dense, with a mixture of experts as the feed-forward."""
+    MULTISCALE = "multiscale"
+    """All modes, inside chunks and across them."""
+    HYBRID = "hybrid"
+    """As dense, and every n-th layer attends."""
+    ADAPTIVE = "adaptive"
+    """A share of the modes that each head learns, chosen in each chunk."""
+
+
+class ModalityType(StrEnum):
+    """What a spectral model reads."""
+
+    TEXT = "text"
+    VISION = "vision"
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+SELECTIVE = (LayerType.SPARSE, LayerType.ADAPTIVE)
+"""Layers that choose modes; there is a choice in chunks alone."""
+
+E = TypeVar("E", bound=StrEnum)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectralConfig:
+    """A spectral model.
+
+    Args:
+        vocab_size: number of tokens.
+        embed_dim: width of the table of tokens.
+        hidden_dim: width of the residual stream; the feed-forward is 8/3 as wide.
+        num_layers: blocks.
+        max_seq_len: longest sequence, in positions.
+        layer_type: how the layers mix, a `LayerType` or its name.
+        sparsity: share of the modes that sparse layers keep.
+        num_heads: heads of each layer.
+        dropout: probability, on what each branch adds.
+        use_rope: attention turns queries and keys by their position; in hybrid models.
+        use_gradient_checkpointing: keep only the input of each block for the backward pass.
+        tie_word_embeddings: scores are products with the table of tokens.
+        use_hierarchical_fft: layers transform in chunks; False: whole sequences, which leaves no modes to choose.
+        use_adaptive_sparsity: heads of adaptive layers learn how much they keep; False: `sparsity`.
+        use_phase_aware: filters turn phases, too; in encoders.
+        use_cross_frequency: the choice of frequencies depends on how they go together; in encoders.
+        chunk_size: positions of a chunk; never more than max_seq_len.
+        modality: what the model reads, a `ModalityType` or its name.
+        use_moe: mixtures of experts as feed-forwards, whatever the layer type.
+        num_experts: of each mixture.
+        num_active_experts: that each position uses.
+        attention_every: in hybrid models each layer of this number attends, and at least the last one.
+
+    Raises:
+        ValueError: for an unknown name, a number out of range, or values that do not go together.
+
+    Source: "Spectral Neural Networks v3.0", reference document.
+    """
+
+    vocab_size: int = 50257
+    embed_dim: int = 768
+    hidden_dim: int = 3072
+    num_layers: int = 12
+    max_seq_len: int = 200_000
+    layer_type: LayerType | str = LayerType.ADAPTIVE
+    sparsity: float = 0.15
+    num_heads: int = 12
+    dropout: float = 0.1
+    use_rope: bool = True
+    use_gradient_checkpointing: bool = False
+    tie_word_embeddings: bool = True
+    use_hierarchical_fft: bool = True
+    use_adaptive_sparsity: bool = True
+    use_phase_aware: bool = True
+    use_cross_frequency: bool = True
+    chunk_size: int = 8192
+    modality: ModalityType | str = ModalityType.TEXT
+    use_moe: bool = False
+    num_experts: int = 8
+    num_active_experts: int = 2
+    attention_every: int = 4
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layer_type", _named("layer_type", self.layer_type, LayerType))
+        object.__setattr__(self, "modality", _named("modality", self.modality, ModalityType))
+        _check_numbers(self)
+        if not self.use_hierarchical_fft and self.layer_type in SELECTIVE:
+            raise ValueError(
+                f"layer_type={str(self.layer_type)!r} chooses modes in chunks, and use_hierarchical_fft=False has "
+                "none; take layer_type='dense', or use_hierarchical_fft=True"
+            )
+
+    @property
+    def d_ff(self) -> int:
+        """Hidden width of the feed-forward."""
+        return 8 * max(1, round(self.hidden_dim / 3))
+
+    def backbone(self, *, causal: bool = True) -> BackboneConfig:
+        """Return the stack of blocks: of a language model, or of an encoder, which sees whole sequences."""
+        mixer, options = _mixer(self, causal)
+        mixers, all_options = (mixer,), {mixer: options} if options else {}
+        if self.layer_type == LayerType.HYBRID:
+            mixers = (mixer,) * (min(self.attention_every, self.num_layers) - 1) + ("attention",)
+            all_options = {name: options for name, options in all_options.items() if name in mixers}
+            all_options["attention"] = {"rotary": self.use_rope}
+        mixed = self.use_moe or self.layer_type == LayerType.MOE
+        return BackboneConfig(
+            d_model=self.hidden_dim,
+            num_layers=self.num_layers,
+            num_heads=self.num_heads,
+            mixers=mixers,
+            mixer_options=all_options,
+            d_ff=self.d_ff,
+            dropout=self.dropout,
+            mixture=MixtureConfig(experts=self.num_experts if mixed else 0, active=self.num_active_experts),
+            checkpointing=self.use_gradient_checkpointing,
+        )
+
+    def model(self, *, causal: bool = True) -> ModelConfig:
+        """Return the same model as the plain data that training, checkpoints and the command line go by.
+
+        Raises:
+            ValueError: for a model that does not read tokens.
+        """
+        if self.modality != ModalityType.TEXT:
+            raise ValueError(f"modality={str(self.modality)!r}, but this model reads tokens; take modality='text'")
+        return ModelConfig(
+            family="spectral",
+            vocab_size=self.vocab_size,
+            context_length=self.max_seq_len,
+            backbone=self.backbone(causal=causal),
+            embedding=EmbeddingConfig(width=self.embed_dim, tied=self.tie_word_embeddings),
+        )
+
+
+def _mixer(config: SpectralConfig, causal: bool) -> tuple[str, dict[str, Any]]:
+    """The mixer of a layer and its options: the one place that knows."""
+    return "fft_conv", {}
+
+
+def _named(field: str, got: str, kind: type[E]) -> E:
+    known = {member.value: member for member in kind}
+    if got not in known:
+        raise unknown_name(field, str(got), known)
+    return known[got]
+
+
+COUNTS = (
+    "vocab_size",
+    "embed_dim",
+    "hidden_dim",
+    "num_layers",
+    "max_seq_len",
+    "num_heads",
+    "chunk_size",
+    "num_experts",
+    "num_active_experts",
+    "attention_every",
+)
+
+
+def _check_numbers(config: SpectralConfig) -> None:
+    for name in COUNTS:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name}={getattr(config, name)}; wanted at least 1")
+    if config.hidden_dim % config.num_heads:
+        raise ValueError(
+            f"hidden_dim={config.hidden_dim} is not a multiple of num_heads={config.num_heads}; change one of them"
+        )
+    if not 0 < config.sparsity < 1:
+        raise ValueError(f"sparsity={config.sparsity}; wanted a share of the modes between 0 and 1, such as 0.15")
+    if not 0 <= config.dropout < 1:
+        raise ValueError(f"dropout={config.dropout}; wanted a probability from 0 to below 1")
+    if config.num_active_experts > config.num_experts:
+        raise ValueError(
+            f"num_active_experts={config.num_active_experts} is more than num_experts={config.num_experts}; "
+            "change one of them"
+        )
