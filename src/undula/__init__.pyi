@@ -14,6 +14,9 @@ from undula.hf.audio import UndulaAudioConfig as UndulaAudioConfig
 from undula.hf.compact import compact as compact
 from undula.hf.configuration import UndulaConfig as UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM as UndulaForCausalLM
+from undula.hf.seq2seq import UndulaForSeq2SeqLM as UndulaForSeq2SeqLM
+from undula.hf.seq2seq import UndulaSeq2SeqConfig as UndulaSeq2SeqConfig
+from undula.hf.spectral_seq2seq import SpectralSeq2Seq as SpectralSeq2Seq
 from undula.losses.coherence import QuantumFieldEntanglementLoss as QuantumFieldEntanglementLoss
 from undula.losses.coherence import WaveCoherenceLoss as WaveCoherenceLoss
 from undula.losses.coherence import create_physics_loss as create_physics_loss

@@ -167,7 +167,12 @@ class _Search:
             order = found.key.masked_fill(whole, -torch.inf).topk(size, dim=1).indices
             total = found.total.masked_fill(whole, -torch.inf).gather(1, order)
             new = found.token.gather(1, order)
-            going = (total > -torch.inf) & ~self.done[:, group, None]
+            if length + 1 == grown.shape[-1]:
+                # Nothing goes on from the last step; what was taken there are the sequences that were kept.
+                new, reached = found.token[:, :size], found.total[:, :size]
+            else:
+                reached = total
+            going = (reached > -torch.inf) & ~self.done[:, group, None]
             taken.scatter_add_(1, new, going.to(taken.dtype))
             grown = grown.gather(1, order[..., None].expand(-1, -1, grown.shape[-1]))
             kept.append((total, rows.gather(1, order), grown))

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
@@ -31,7 +31,7 @@ from undula.ops.packing import Lengths, repack, starts, unpack
 from undula.shapes import Logits, TokenIds
 
 
-class UndulaForCausalLM(WholeModel, Decoding):
+class UndulaForCausalLM(WholeModel, Decoding, GenerationMixin):
     """A causal language model with transformers' interface: Trainer, `generate`, PEFT, pipelines.
 
     Start values are those of the model itself; weights that a checkpoint lacks are an error, not random numbers.

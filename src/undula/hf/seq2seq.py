@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, PreTrainedConfig
+from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedConfig
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
@@ -109,7 +109,7 @@ class SourceReader(nn.Module):
         return SourceOutput(last_hidden_state=memory.hidden, mask=attention_mask)
 
 
-class UndulaForSeq2SeqLM(WholeModel, Decoding):
+class UndulaForSeq2SeqLM(WholeModel, Decoding, GenerationMixin):
     """An encoder-decoder with transformers' interface: Trainer, `generate` with beams, groups and coverage.
 
     Start values are those of the model itself; weights that a checkpoint lacks are an error, not random numbers.
