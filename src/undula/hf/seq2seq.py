@@ -21,7 +21,7 @@ from undula.models.backbone import States
 from undula.models.config import EncoderDecoderConfig
 from undula.models.encoder_decoder import EncoderDecoder
 from undula.ops.metrics import IGNORED, summed_nats
-from undula.shapes import TokenIds
+from undula.shapes import SourceIds, TokenIds
 
 
 class UndulaSeq2SeqConfig(PreTrainedConfig):
@@ -93,7 +93,7 @@ class SourceReader(nn.Module):
 
     def forward(
         self,
-        input_ids: TokenIds,
+        input_ids: SourceIds,
         attention_mask: Tensor | None = None,
         return_dict: bool | None = None,
         output_attentions: bool | None = None,
@@ -131,7 +131,7 @@ class UndulaForSeq2SeqLM(WholeModel, Decoding, GenerationMixin):
     @can_return_tuple
     def forward(
         self,
-        input_ids: TokenIds | None = None,
+        input_ids: SourceIds | None = None,
         attention_mask: Tensor | None = None,
         decoder_input_ids: TokenIds | None = None,
         decoder_attention_mask: Tensor | None = None,

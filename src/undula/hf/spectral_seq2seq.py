@@ -10,7 +10,7 @@ from transformers.generation.streamers import BaseStreamer
 from undula.hf.seq2seq import UndulaForSeq2SeqLM, UndulaSeq2SeqConfig
 from undula.models.config import EmbeddingConfig, EncoderDecoderConfig
 from undula.models.spectral_config import SpectralConfig
-from undula.shapes import Logits, TokenIds
+from undula.shapes import Logits, SourceIds, TokenIds
 
 CROSS = "landmarks"
 """What a spectral decoder reads its source with."""
@@ -65,7 +65,7 @@ class SpectralSeq2Seq(nn.Module):
         self.config, self.pad_token_id = config, pad_token_id
         self.model = UndulaForSeq2SeqLM(UndulaSeq2SeqConfig(model=encoder_decoder(config), **ids))
 
-    def forward(self, src: TokenIds, tgt: TokenIds) -> Logits:
+    def forward(self, src: SourceIds, tgt: TokenIds) -> Logits:
         """Return scores; those at [:, i] are of the token after tgt[:, i].
 
         Raises:
@@ -73,17 +73,17 @@ class SpectralSeq2Seq(nn.Module):
         """
         return self.model.model(src, tgt, self.source_mask(src))
 
-    def alignment(self, src: TokenIds, tgt: TokenIds) -> Float[Tensor, "B T S"]:
+    def alignment(self, src: SourceIds, tgt: TokenIds) -> Float[Tensor, "B T S"]:
         """Return how much each target position reads of each source position, in mean over layers and heads: sum 1."""
         return self.model.model.alignment(src, tgt, self.source_mask(src))
 
-    def source_mask(self, src: TokenIds) -> Bool[Tensor, "B S"]:
+    def source_mask(self, src: SourceIds) -> Bool[Tensor, "sources S"]:
         """Return which tokens of a source are no padding."""
         return src != self.pad_token_id
 
     def generate(
         self,
-        src: TokenIds,
+        src: SourceIds,
         max_length: int = 100,
         min_length: int = 1,
         num_beams: int = 1,

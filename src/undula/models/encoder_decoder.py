@@ -9,7 +9,7 @@ from undula.models.backbone import Backbone, States
 from undula.models.config import EncoderDecoderConfig
 from undula.models.init import initialise
 from undula.nn.token_table import TokenHead, TokenTable
-from undula.shapes import Logits, PaddingMask, TokenIds
+from undula.shapes import Logits, PaddingMask, SourceIds, TokenIds
 
 
 class EncoderDecoder(nn.Module):
@@ -45,7 +45,7 @@ class EncoderDecoder(nn.Module):
         self.head = TokenHead(config.vocab_size, width, narrow, tied=config.embedding.tied)
         initialise(self, max(encoder.num_layers, decoder.num_layers))
 
-    def forward(self, source: TokenIds, target: TokenIds, source_mask: PaddingMask | None = None) -> Logits:
+    def forward(self, source: SourceIds, target: TokenIds, source_mask: Tensor | None = None) -> Logits:
         """Return scores (B, T, V) of the token after each target position.
 
         Args:
@@ -58,7 +58,7 @@ class EncoderDecoder(nn.Module):
         """
         return self.decode(target, self.encode(source, source_mask))
 
-    def encode(self, source: TokenIds, source_mask: PaddingMask | None = None) -> Memory:
+    def encode(self, source: SourceIds, source_mask: Tensor | None = None) -> Memory:
         """Return what the decoder reads of a source.
 
         Raises:
@@ -114,7 +114,7 @@ class EncoderDecoder(nn.Module):
         return self.decoder.init_state(len(memory.hidden), memory=memory)
 
     def alignment(
-        self, source: TokenIds, target: TokenIds, source_mask: PaddingMask | None = None
+        self, source: SourceIds, target: TokenIds, source_mask: Tensor | None = None
     ) -> Float[Tensor, "B T S"]:
         """Return how much each target position reads of each source position: means over blocks and heads, sum 1."""
         found: list[Tensor] = []

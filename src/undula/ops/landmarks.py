@@ -30,11 +30,11 @@ def spectral_landmarks(
     if x.shape[1] <= count:
         # Every row keeps all its frequencies: transform and back is the identity.
         return x, real, places.to(x.dtype), places.to(x.dtype)
-    order = torch.arange(count, device=x.device)
+    order = torch.arange(count, device=x.device, dtype=torch.float64)
     there = order < kept
     # Radians: at most pi count, and exact for the longest sequences only in float64.
     forth = torch.cos(math.pi * order[:, None] * (rank / lengths.clamp(min=1))[:, None])
-    forth = torch.where(there[..., None] & real[:, None], forth, 0.0) * (2 - (order == 0).double())[:, None]
+    forth = torch.where(there[..., None] & real[:, None], forth, 0.0) * (2.0 - (order == 0).double())[:, None]
     back = torch.cos(math.pi * order * ((order + 0.5) / kept.clamp(min=1))[..., None])
     back = torch.where(there[..., None] & there[:, None], back, 0.0) / lengths.clamp(min=1)[..., None]
     wide = torch.promote_types(x.dtype, torch.float32)
