@@ -81,7 +81,7 @@ Ends = Callable[[Tensor], Tensor]
 
 @dataclass
 class _Candidates:
-    """Continuations of a group's beams, best first: log-probability, rank, beam of the group, token."""
+    """Continuations of a group's beams, best first: sum of scores, what chose them, beam of the group, token."""
 
     total: Float[Tensor, "B C"]
     key: Float[Tensor, "B C"]
@@ -191,14 +191,11 @@ class _Search:
         key = total
         if self.plan.diversity_penalty:
             key = (total.view(scores.shape) - self.plan.diversity_penalty * taken[:, None]).flatten(1)
-        count = min(count, total.shape[1])
         if self.plan.do_sample:
-            # The largest of noisy logarithms are a draw without replacement.
-            drawn = (key + gumbel_like(key)).topk(count, dim=1).indices
-            best = drawn.gather(1, key.gather(1, drawn).argsort(dim=1, descending=True, stable=True))
-        else:
-            best = key.topk(count, dim=1).indices
-        return _Candidates(total.gather(1, best), key.gather(1, best), best // vocabulary, best % vocabulary)
+            # The largest of noisy logarithms, in their order, are draws without replacement.
+            key = key + gumbel_like(key)
+        key, best = key.topk(min(count, total.shape[1]), dim=1)
+        return _Candidates(total.gather(1, best), key, best // vocabulary, best % vocabulary)
 
     def _collect(
         self, group: int, found: _Candidates, grown: Tensor, rows: Tensor, whole: Bool[Tensor, "B C"], length: int
