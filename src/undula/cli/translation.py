@@ -85,12 +85,9 @@ def show_translation_run(screen: Console, folder: Path) -> None:
     """Print the scores of a translator's run."""
     lines = late_import("undula.training.records").read_lines(folder / "metrics.jsonl")
     scores: list[dict[str, Any]] = [line for line in lines if "validation_bleu" in line]
-    rows = [
-        (line["step"], f"{line['validation_bleu'] or math.nan:.2f}", f"{line['validation_loss']:.4f}")
-        for line in scores[-10:]
-    ]
+    rows = [(line["step"], f"{line['validation_bleu']:.2f}", f"{line['validation_loss']:.4f}") for line in scores[-10:]]
     head = ("step", "BLEU", "nats per token")
-    screen.print(table(head, rows, f"held-out sentences, last {len(rows)} of {len(scores)} scores"), "")
+    screen.print(table(head, rows, f"last {len(rows)} of {len(scores)} scores"), "")
 
 
 def news(progress: "TranslationProgress") -> str:
