@@ -9,11 +9,17 @@ from undula.experiments.compare import compare as compare
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
 from undula.experiments.run import load_run as load_run
 from undula.experiments.run import train_run as train_run
+from undula.experiments.translation import load_translator as load_translator
+from undula.experiments.translation import train_translation as train_translation
+from undula.experiments.translation import translate as translate
 from undula.hf.audio import UndulaAudioCodec as UndulaAudioCodec
 from undula.hf.audio import UndulaAudioConfig as UndulaAudioConfig
 from undula.hf.compact import compact as compact
 from undula.hf.configuration import UndulaConfig as UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM as UndulaForCausalLM
+from undula.hf.seq2seq import UndulaForSeq2SeqLM as UndulaForSeq2SeqLM
+from undula.hf.seq2seq import UndulaSeq2SeqConfig as UndulaSeq2SeqConfig
+from undula.hf.spectral_seq2seq import SpectralSeq2Seq as SpectralSeq2Seq
 from undula.losses.coherence import QuantumFieldEntanglementLoss as QuantumFieldEntanglementLoss
 from undula.losses.coherence import WaveCoherenceLoss as WaveCoherenceLoss
 from undula.losses.coherence import create_physics_loss as create_physics_loss
@@ -24,6 +30,8 @@ from undula.mixers.base import Mixer as Mixer
 from undula.mixers.base import State as State
 from undula.mixers.base import Traits as Traits
 from undula.mixers.cosine import CosineAttention as CosineAttention
+from undula.mixers.cross_attention import CrossAttention as CrossAttention
+from undula.mixers.cross_landmarks import CrossLandmarks as CrossLandmarks
 from undula.mixers.fft_conv import FFTConv as FFTConv
 from undula.mixers.hierarchical_fft import HierarchicalFFTMixer as HierarchicalFFTMixer
 from undula.mixers.interference import InterferenceAttention as InterferenceAttention
@@ -47,7 +55,9 @@ from undula.models.blocks import ParallelBlock as ParallelBlock
 from undula.models.blocks import PhaseCoherentParallelBlock as PhaseCoherentParallelBlock
 from undula.models.blocks import PreNormBlock as PreNormBlock
 from undula.models.config import AudioCodecConfig as AudioCodecConfig
+from undula.models.config import EncoderDecoderConfig as EncoderDecoderConfig
 from undula.models.cross_band import CrossBandAttention as CrossBandAttention
+from undula.models.encoder_decoder import EncoderDecoder as EncoderDecoder
 from undula.models.enhanced import EnhancedWaveTransformer as EnhancedWaveTransformer
 from undula.models.pyramid import MultiResolutionWavePyramid as MultiResolutionWavePyramid
 from undula.models.pyramid_transformer import PyramidWaveTransformer as PyramidWaveTransformer
@@ -91,10 +101,12 @@ from undula.optim.compat import create_physics_optimizer as create_physics_optim
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer
 from undula.recipes.audio import AUDIO_RECIPES as AUDIO_RECIPES
 from undula.recipes.catalogue import RECIPES as RECIPES
+from undula.recipes.translation import TRANSLATION_RECIPES as TRANSLATION_RECIPES
 from undula.training.annealing import get_annealing_ratio as get_annealing_ratio
 from undula.training.audio_config import AudioTrainConfig as AudioTrainConfig
 from undula.training.config import TrainConfig as TrainConfig
 from undula.training.curriculum import FrequencyCurriculumScheduler as FrequencyCurriculumScheduler
+from undula.training.translation_config import TranslationTrainConfig as TranslationTrainConfig
 from undula.wave import Wave as Wave
 from undula.wave import plot_wave_series as plot_wave_series
 

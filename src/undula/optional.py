@@ -7,6 +7,7 @@ EXTRAS = {
     "datasets": "datasets",
     "imageio_ffmpeg": "animation",
     "pyarrow": "datasets",
+    "sacrebleu": "translation",
     "soundfile": "audio",
     "trackio": "trackers",
     "tensorboard": "trackers",

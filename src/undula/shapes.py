@@ -12,3 +12,5 @@ TokenIds = Int[Tensor, "B T"]
 Logits = Float[Tensor, "B T V"]
 PaddingMask = Int[Tensor, "B T"] | Bool[Tensor, "B T"] | Float[Tensor, "B T"]
 """1 (or True) at real tokens, 0 at padding, on either side."""
+SourceIds = Int[Tensor, "sources S"]
+"""Tokens that a decoder reads. That there are as many sources as targets is checked by who takes both."""

@@ -12,10 +12,12 @@ from undula.cli.arguments import parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
 from undula.cli.sound import show_sound, show_sound_run
+from undula.cli.translation import show_translation_run
 from undula.config import to_dict
 from undula.optional import late_import
 from undula.recipes.audio import AUDIO_RECIPES
 from undula.recipes.catalogue import RECIPES, purpose
+from undula.recipes.translation import TRANSLATION_RECIPES
 from undula.recipes.wave_gpt import SIZES, STANDARD, Size, ablated, wave_gpt
 
 GPT2_VOCABULARY = 50257
@@ -71,7 +73,8 @@ def show_mixers(screen: Console) -> None:
 def show_recipes(screen: Console, name: str | None) -> None:
     """Print all recipes; of a named one, its whole configuration, ready for --config."""
     if name is not None:
-        recipe = AUDIO_RECIPES[name] if name in AUDIO_RECIPES else RECIPES[name]
+        rooms = (AUDIO_RECIPES, TRANSLATION_RECIPES, RECIPES)
+        recipe = next((room for room in rooms if name in room), RECIPES)[name]
         screen.print(json.dumps(to_dict(recipe()), indent=1), soft_wrap=True, markup=False)
         return
     rows = []
@@ -81,7 +84,9 @@ def show_recipes(screen: Console, name: str | None) -> None:
         rows.append((recipe, config.data.source, tokens, purpose(RECIPES[recipe])))
     screen.print(table(("recipe", "text", "tokens", "what it is"), rows), "")
     sounds = [(name, AUDIO_RECIPES[name]().data.source, purpose(AUDIO_RECIPES[name])) for name in AUDIO_RECIPES]
-    screen.print(table(("recipe", "sound", "what it is"), sounds))
+    screen.print(table(("recipe", "sound", "what it is"), sounds), "")
+    pairs = [(n, TRANSLATION_RECIPES[n]().data.folder, purpose(TRANSLATION_RECIPES[n])) for n in TRANSLATION_RECIPES]
+    screen.print(table(("recipe", "pairs", "what it is"), pairs))
 
 
 def show_sizes(screen: Console) -> None:
@@ -126,6 +131,12 @@ def show_run(screen: Console, folder: Path) -> None:
         config = late_import("undula.experiments.codec").read_codec_config(folder)
         screen.print(table(("configuration", str(folder)), _flat(to_dict(config))), "")
         show_sound_run(screen, folder)
+        screen.print(table(("checkpoint", "size", "state"), _checkpoints(folder)))
+        return
+    if late_import("undula.experiments.translation").is_translation_run(folder):
+        config = late_import("undula.experiments.translation").read_translation_config(folder)
+        screen.print(table(("configuration", str(folder)), _flat(to_dict(config))), "")
+        show_translation_run(screen, folder)
         screen.print(table(("checkpoint", "size", "state"), _checkpoints(folder)))
         return
     runs = late_import("undula.experiments.run")

@@ -10,10 +10,12 @@ from undula.cli.main import INTERRUPTED, SUCCESS
 from undula.cli.progress import LiveProgress
 from undula.cli.screen import console, table
 from undula.cli.sound import how_to_resume, train_sound
+from undula.cli.translation import train_translator
 from undula.optional import late_import
 from undula.recipes.audio import AUDIO_RECIPES
 from undula.recipes.catalogue import DEFAULT, RECIPES
 from undula.recipes.changes import changed
+from undula.recipes.translation import TRANSLATION_RECIPES
 from undula.training.config import TrainConfig
 
 C = TypeVar("C")
@@ -25,9 +27,8 @@ def run(arguments: list[str]) -> int:
     reader = parser(
         "train", f"{__doc__} Values are changed by dotted keys: undula train wave_lm steps=500 data.source=my.txt"
     )
-    reader.add_argument(
-        "recipe", nargs="?", help=f"one of {', '.join([*RECIPES, *AUDIO_RECIPES])} (default: {DEFAULT})"
-    )
+    recipes = ", ".join([*RECIPES, *AUDIO_RECIPES, *TRANSLATION_RECIPES])
+    reader.add_argument("recipe", nargs="?", help=f"one of {recipes} (default: {DEFAULT})")
     reader.add_argument("--out", type=str, help="the run's folder (default: runs/NAME)")
     reader.add_argument("--resume", type=str, help="go on with the run in this folder, from its last checkpoint")
     reader.add_argument("--config", type=str, help="YAML file, or a run's config.json, with values to replace")
@@ -37,15 +38,25 @@ def run(arguments: list[str]) -> int:
         folder = Path(asked.resume)
         if asked.recipe or overrides or asked.config or asked.out:
             raise ValueError(f"--resume goes on with the configuration in {folder}; leave out all else")
-        codecs = late_import("undula.experiments.codec")
-        if codecs.is_codec_run(folder):
-            return train_sound(codecs.read_codec_config(folder), folder, screen, resume=True)
-        return train(late_import("undula.experiments.run").read_config(folder), folder, screen, resume=True)
+        return _resume(folder, screen)
     if asked.recipe in AUDIO_RECIPES:
         sound = configured(AUDIO_RECIPES[asked.recipe](), asked.config, overrides)
         return train_sound(sound, Path(asked.out or Path("runs") / sound.name), screen, resume=False)
+    if asked.recipe in TRANSLATION_RECIPES:
+        pairs = configured(TRANSLATION_RECIPES[asked.recipe](), asked.config, overrides)
+        return train_translator(pairs, Path(asked.out or Path("runs") / pairs.name), screen, resume=False)
     config = chosen(asked.recipe, asked.config, overrides)
     return train(config, Path(asked.out or Path("runs") / config.name), screen, resume=False)
+
+
+def _resume(folder: Path, screen: Console) -> int:
+    """Go on with a run, whatever it trains."""
+    codecs, translators = late_import("undula.experiments.codec"), late_import("undula.experiments.translation")
+    if codecs.is_codec_run(folder):
+        return train_sound(codecs.read_codec_config(folder), folder, screen, resume=True)
+    if translators.is_translation_run(folder):
+        return train_translator(translators.read_translation_config(folder), folder, screen, resume=True)
+    return train(late_import("undula.experiments.run").read_config(folder), folder, screen, resume=True)
 
 
 def chosen(recipe: str | None, file: str | None, overrides: dict[str, Any]) -> TrainConfig:

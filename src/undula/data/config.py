@@ -86,3 +86,35 @@ class AudioDataConfig:
             raise ValueError(f"crop_length={self.crop_length}; wanted at least 1 sample")
         if not 0.0 < self.val_fraction < 1.0:
             raise ValueError(f"val_fraction={self.val_fraction}; wanted a share between 0 and 1, such as 0.05")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParallelDataConfig:
+    """Sentences and their translations, line by line in files of equal length, and their tokens.
+
+    Args:
+        folder: holds `train.L` and `val.L` for both languages, as they are or with `.gz`.
+        source: the language that is read: the ending of its files.
+        target: the language that is written.
+        vocab_size: number of ids of the byte-level BPE of both languages together.
+        max_tokens: pairs with more tokens on a side are left out of training.
+
+    Raises:
+        ValueError: for a value out of range, or one language twice.
+    """
+
+    folder: str = "multi30k"
+    source: str = "en"
+    target: str = "de"
+    vocab_size: int = 8000
+    max_tokens: int = 80
+
+    def __post_init__(self) -> None:
+        if self.source == self.target:
+            raise ValueError(f"source and target are both {self.source!r}; wanted the endings of two languages' files")
+        if self.vocab_size < SMALLEST_BPE + 2:
+            raise ValueError(
+                f"vocab_size={self.vocab_size}; bytes and three special ids need at least {SMALLEST_BPE + 2}"
+            )
+        if self.max_tokens < 2:
+            raise ValueError(f"max_tokens={self.max_tokens}; wanted at least 2: a token and the end")

@@ -4,10 +4,11 @@ All three are a `tokenizers.Tokenizer` inside a `PreTrainedTokenizerFast`: saved
 `save_pretrained`, loaded by `AutoTokenizer.from_pretrained`, described by JSON alone (loading runs no code).
 
 The only special id is `<eos>`, the border between two documents; it also pads (with an attention mask, on the
-left, as generation wants). Characters have `<unk>` beside it. The text "<eos>" is ordinary text, never the id.
+left, as generation wants). Characters have `<unk>` beside it. Sentences and their translations have `<pad>`, `<bos>`
+and `<eos>`, ids 0 to 2, and pad on the right. The text "<eos>" is ordinary text, never the id.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import cast
 
@@ -18,6 +19,7 @@ from undula.data.config import SMALLEST_BPE, TokenizerKind
 
 EOS = "<eos>"
 UNKNOWN = "<unk>"
+PAD, BOS = "<pad>", "<bos>"
 
 
 def build_tokenizer(kind: TokenizerKind, train_texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -58,21 +60,24 @@ def char_tokenizer(train_texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return wrap(tokenizer)
 
 
-def bpe_tokenizer(train_texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE tokenizer with `<eos>` as id 0, the bytes after it, then the merges.
+def bpe_tokenizer(
+    train_texts: Iterable[str], vocab_size: int, special: Sequence[str] = (EOS,)
+) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE tokenizer with special ids first (`<eos>` as id 0), then the bytes, then the merges.
 
     Raises:
         ValueError: when `vocab_size` has no room for the bytes.
     """
-    if vocab_size < SMALLEST_BPE:
-        raise ValueError(f"vocab_size={vocab_size}; a bpe tokenizer needs at least {SMALLEST_BPE}")
+    smallest = SMALLEST_BPE - 1 + len(special)
+    if vocab_size < smallest:
+        raise ValueError(f"vocab_size={vocab_size}; a bpe tokenizer needs at least {smallest}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[EOS],
+        special_tokens=list(special),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -82,14 +87,17 @@ def bpe_tokenizer(train_texts: Iterable[str], vocab_size: int) -> PreTrainedToke
 
 def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """Return a bare tokenizer of this file as the Hugging Face object that is saved with a model."""
-    special = [name for name in (EOS, UNKNOWN) if name == EOS or tokenizer.token_to_id(name) is not None]
+    names = (PAD, BOS, EOS, UNKNOWN)
+    special = [name for name in names if name == EOS or tokenizer.token_to_id(name) is not None]
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special])
+    padded = PAD in special
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
+        bos_token=BOS if BOS in special else None,
         eos_token=EOS,
-        pad_token=EOS,
+        pad_token=PAD if padded else EOS,
         unk_token=UNKNOWN if UNKNOWN in special else None,
-        padding_side="left",
+        padding_side="right" if padded else "left",
         clean_up_tokenization_spaces=False,
         split_special_tokens=True,
     )

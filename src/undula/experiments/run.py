@@ -32,6 +32,7 @@ from undula.training.records import METRICS, Line, Listener, read_lines
 from undula.training.state import kept_rng
 from undula.training.text import TextTask
 from undula.training.trainer import BUILDING, RunTrainer
+from undula.training.translation_config import TRANSLATION
 from undula.validation.evaluate import evaluate
 
 
@@ -135,6 +136,11 @@ def read_config(folder: Path) -> TrainConfig:
         raise ValueError(
             f"{folder} is the run of an audio codec, not of a language model; what there is for it: undula evaluate, "
             "undula show waves SOUND --codec RUN, undula train --resume"
+        )
+    if values.get("task") == TRANSLATION:
+        raise ValueError(
+            f"{folder} is the run of a translator, not of a language model; what there is for it: undula evaluate, "
+            "undula generate, undula train --resume"
         )
     return from_dict(TrainConfig, values, CONFIG)
 

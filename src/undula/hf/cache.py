@@ -1,5 +1,6 @@
 """What a model remembers between calls, as transformers' `generate` expects it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -38,15 +39,34 @@ class UndulaCache(Cache):
         Raises:
             ValueError: when the batch is not as large as that of the tokens before.
         """
-        rows = len(input_ids)
+        rows, steps = input_ids.shape
+
+        def run(before: States) -> tuple[Tensor, States]:
+            return model(input_ids, attention_mask, state=before, on_layer=on_layer)
+
+        return self.bring_forward(rows, steps, lambda: model.init_state(rows), run)
+
+    def bring_forward(
+        self, rows: int, steps: int, start: Callable[[], States], run: Callable[[States], tuple[Tensor, States]]
+    ) -> Tensor:
+        """Return the scores of a run from the states that are remembered, and remember those after it.
+
+        Args:
+            rows: of the batch.
+            steps: tokens that the run brings.
+            start: gives the states before the first token.
+            run: from states to scores and new states.
+
+        Raises:
+            ValueError: when the batch is not as large as that of the tokens before.
+        """
         if self.states is not None and rows != self._rows:
             raise ValueError(
                 f"got a batch of {rows}, but the cache holds one of {self._rows}; start with a new UndulaCache()"
             )
-        before = model.init_state(rows) if self.states is None else self.states
-        logits, after = model(input_ids, attention_mask, state=before, on_layer=on_layer)
+        logits, after = run(start() if self.states is None else self.states)
         self.states = tuple(map_state(state, Tensor.detach) for state in after)
-        self.seen_tokens, self._rows = self.seen_tokens + input_ids.shape[1], rows
+        self.seen_tokens, self._rows = self.seen_tokens + steps, rows
         return logits
 
     def reset(self) -> None:

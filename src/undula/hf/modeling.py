@@ -21,6 +21,7 @@ from transformers.utils.generic import can_return_tuple
 from undula.config import to_dict
 from undula.hf.cache import UndulaCache
 from undula.hf.configuration import UndulaConfig
+from undula.hf.decoding import Decoding
 from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_unsupported
 from undula.hf.loading import WholeModel
 from undula.models.backbone import Backbone, LayerHook, collector
@@ -30,7 +31,7 @@ from undula.ops.packing import Lengths, repack, starts, unpack
 from undula.shapes import Logits, TokenIds
 
 
-class UndulaForCausalLM(WholeModel, GenerationMixin):
+class UndulaForCausalLM(WholeModel, Decoding, GenerationMixin):
     """A causal language model with transformers' interface: Trainer, `generate`, PEFT, pipelines.
 
     Start values are those of the model itself; weights that a checkpoint lacks are an error, not random numbers.
@@ -200,21 +201,6 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
             vars(block).pop("forward", None)
             if enable and index % every_n_layers == 0:
                 block.forward = partial(_checkpointed, block.forward, gradient_checkpointing_func)
-
-    def _prepare_cache_for_generation(
-        self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        """Give `generate` a cache of our kind, the only one that there is."""
-        kind = generation_config.cache_implementation
-        if kind not in (None, "dynamic"):
-            raise ValueError(f"cache_implementation={kind!r}: undula models have one kind of cache; leave it out")
-        if generation_config.is_assistant:
-            raise ValueError("an undula model cannot be an assistant: its states cannot be turned back")
-        if generation_config.use_cache is not False and model_kwargs.get("past_key_values") is None:
-            model_kwargs["past_key_values"] = UndulaCache()
-        else:
-            base: Any = super()
-            base._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
 
     def _validate_generated_length(
         self, generation_config: GenerationConfig, input_ids_length: int, has_default_max_length: bool

@@ -9,8 +9,16 @@ from torch.utils.checkpoint import checkpoint
 
 import undula.mixers  # noqa: F401  (fills the registry)
 from undula.mixers.base import Mixer, State, build_mixer
+from undula.mixers.cross import CROSS_MIXERS, CrossMixer, Memory
+from undula.mixers.cross_landmarks import CrossLandmarks
 from undula.mixers.phase_coherent import PhaseCoherentAttention
-from undula.models.blocks import DeepNormParallelBlock, ParallelBlock, PhaseCoherentParallelBlock, PreNormBlock
+from undula.models.blocks import (
+    CrossedState,
+    DeepNormParallelBlock,
+    ParallelBlock,
+    PhaseCoherentParallelBlock,
+    PreNormBlock,
+)
 from undula.models.config import BackboneConfig
 from undula.models.pyramid import MultiResolutionWavePyramid
 from undula.names import unknown_name
@@ -42,8 +50,8 @@ class Backbone(nn.Module):
     """Blocks with a repeating pattern of mixers, pyramids among them where the configuration says so; then a norm.
 
     Raises:
-        ValueError: for an unknown mixer, block or option (names the nearest), widths that do not divide, or a pyramid
-            after a block that is not there.
+        ValueError: for an unknown mixer, block or option (names the nearest), widths that do not divide, a pyramid
+            after a block that is not there, or a cross mixer in a block that has no place for one.
 
     Attributes: layers, the blocks; pyramids; norm_f.
     """
@@ -68,15 +76,25 @@ class Backbone(nn.Module):
         *,
         state: States | None = None,
         on_layer: LayerHook | None = None,
+        memory: Memory | None = None,
+        alignments: list[torch.Tensor] | None = None,
     ) -> Sequence | tuple[Sequence, States]:
-        """Return the normalised output of the last block; with a state (one for each part), also the new one."""
+        """Return the normalised output of the last block; with a state (one for each part), also the new one.
+
+        Args:
+            memory: what blocks with a cross mixer read; a state holds it already.
+            alignments: takes the weights (B, N, T, S) of source positions, block by block.
+        """
         new: list[State] = []
         for number in range(len(self.layers) + 1):
             for part in self._parts(number):
+                given = {"causal": causal, "attention_mask": attention_mask}
+                if getattr(part, "cross", None) is not None:
+                    given |= {"memory": memory, "alignments": alignments}
                 if state is None:
-                    x = self._run(part, x, causal=causal, attention_mask=attention_mask)
+                    x = self._run(part, x, **given)
                 else:
-                    x, after = self._run(part, x, causal=causal, attention_mask=attention_mask, state=state[len(new)])
+                    x, after = self._run(part, x, **given, state=state[len(new)])
                     new.append(after)
             if on_layer is not None:
                 on_layer(number, x)
@@ -89,11 +107,26 @@ class Backbone(nn.Module):
         return part(x, **given)
 
     def init_state(
-        self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        memory: Memory | None = None,
     ) -> States:
-        """Return the state of every block and pyramid before the first position, in the order in which they run."""
-        parts = (part for number in range(len(self.layers) + 1) for part in self._parts(number))
-        return tuple(getattr(p, "attn", p).init_state(batch_size, device=device, dtype=dtype) for p in parts)
+        """Return the state of every block and pyramid before the first position, in the order in which they run.
+
+        Args:
+            memory: the source, for blocks with a cross mixer: what they keep of it is computed here, once.
+        """
+        states: list[State] = []
+        for part in (part for number in range(len(self.layers) + 1) for part in self._parts(number)):
+            state = getattr(part, "attn", part).init_state(batch_size, device=device, dtype=dtype)
+            cross = getattr(part, "cross", None)
+            if cross is not None and memory is None:
+                raise ValueError("this backbone reads a source; give init_state its memory")
+            states.append(state if cross is None else CrossedState(state, cross.absorb(memory)))
+        return tuple(states)
 
     def _parts(self, number: int) -> Iterator[Any]:
         """The block of a number (0: none), and the pyramids after it."""
@@ -115,10 +148,12 @@ def build_block(config: BackboneConfig, index: int) -> nn.Module:
     name = config.mixers[index % len(config.mixers)]
     mixer = build_mixer(name, config.d_model, config.num_heads, **config.mixer_options.get(name, {}))
     d_model, heads, d_ff, dropout = config.d_model, config.num_heads, config.d_ff, config.dropout
+    if config.cross is not None and config.block != "pre_norm":
+        raise ValueError(f"block={config.block!r} reads no source; blocks with cross={config.cross!r} are 'pre_norm'")
     ffn = build_experts(config)
     match config.block:
         case "pre_norm":
-            return PreNormBlock(mixer, d_ff, dropout, ffn=ffn)
+            return PreNormBlock(mixer, d_ff, dropout, ffn=ffn, cross=_cross(config))
         case "parallel":
             return ParallelBlock(d_model, heads, heads, d_ff, dropout, mixer=mixer, ffn=ffn)
         case "deepnorm":
@@ -131,6 +166,15 @@ def build_block(config: BackboneConfig, index: int) -> nn.Module:
             return PhaseCoherentParallelBlock(d_model, third, heads, heads, d_ff, dropout, mixer=mixer, ffn=ffn)
         case other:
             raise unknown_name("block", other, ("pre_norm", "parallel", "deepnorm", "phase_parallel"))
+
+
+def _cross(config: BackboneConfig) -> CrossMixer | None:
+    if config.cross is None:
+        return None
+    kind = CROSS_MIXERS[config.cross]
+    if kind is CrossLandmarks:
+        return CrossLandmarks(config.d_model, config.num_heads, num_landmarks=config.num_landmarks)
+    return kind(config.d_model, config.num_heads)
 
 
 def build_experts(config: BackboneConfig) -> MixtureOfExperts | None:

@@ -1,9 +1,12 @@
 """Block arrangements: how a mixer and a feed-forward join the residual stream."""
 
-from torch import nn
+from dataclasses import dataclass
+
+from torch import Tensor, nn
 
 from undula.mixers.attention import FlashAttention
 from undula.mixers.base import Mixer, State
+from undula.mixers.cross import CrossMixer, Memory, SourceState
 from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.mixture import feed_forward
@@ -186,31 +189,78 @@ class PhaseCoherentParallelBlock(nn.Module):
         return y if new is None else (y, new)
 
 
+@dataclass
+class CrossedState(State):
+    """The state of a block's mixer, and what its cross mixer keeps of the source."""
+
+    mixer: State
+    source: SourceState
+
+
 class PreNormBlock(nn.Module):
-    """Mixer, then feed-forward, each on a normalised copy of the residual stream.
+    """Mixer, then feed-forward, each on a normalised copy of the residual stream; between them a reading of a source.
 
     Args:
         mixer: mixes along the sequence.
         d_ff: hidden width of the feed-forward.
-        dropout: probability, on what each of the two adds.
+        dropout: probability, on what each of them adds.
         ffn: takes the place of the feed-forward.
+        cross: reads the source in a decoder; None where there is none.
 
     Source: Xiong et al., "On Layer Normalization in the Transformer Architecture", arXiv 2002.04745.
     """
 
-    def __init__(self, mixer: Mixer, d_ff: int, dropout: float = 0.0, *, ffn: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        mixer: Mixer,
+        d_ff: int,
+        dropout: float = 0.0,
+        *,
+        ffn: nn.Module | None = None,
+        cross: CrossMixer | None = None,
+    ) -> None:
         super().__init__()
         self.norm = RMSNorm(mixer.d_model)
         self.attn = mixer
+        self.cross_norm = None if cross is None else RMSNorm(mixer.d_model)
+        self.cross = cross
         self.ffn_norm = RMSNorm(mixer.d_model)
         self.ffn = ffn or SwiGLU(mixer.d_model, d_ff)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None
+        self,
+        x: Sequence,
+        causal: bool = True,
+        attention_mask: PaddingMask | None = None,
+        *,
+        state: State | None = None,
+        memory: Memory | None = None,
+        alignments: list[Tensor] | None = None,
     ) -> Sequence | tuple[Sequence, State]:
-        """Return the next residual stream; with a state, also the new state."""
-        mixed, new = mix(self.attn, self.norm(x), causal, attention_mask, state)
+        """Return the next residual stream; with a state, also the new state.
+
+        Args:
+            memory: the source, for a block with a cross mixer that is given no state.
+            alignments: takes the weights (B, N, T, S) of this block's cross mixer.
+        """
+        crossed = state if isinstance(state, CrossedState) else None
+        mixed, new = mix(self.attn, self.norm(x), causal, attention_mask, state if crossed is None else crossed.mixer)
         x = x + self.dropout(mixed)
+        if self.cross is not None and self.cross_norm is not None:
+            source = _source(self.cross, crossed, memory)
+            asking = self.cross_norm(x)
+            x = x + self.dropout(self.cross(asking, source))
+            if alignments is not None:
+                alignments.append(self.cross.alignment(asking, source))
+            new = None if new is None else CrossedState(new, source)
         x = x + self.dropout(feed_forward(self.ffn, self.ffn_norm(x), attention_mask))
         return x if new is None else (x, new)
+
+
+def _source(cross: CrossMixer, state: CrossedState | None, memory: Memory | None) -> SourceState:
+    if state is not None:
+        return state.source
+    if memory is None:
+        raise ValueError("got no source for a block that reads one; give memory, or a state that was made with it")
+    return cross.absorb(memory)

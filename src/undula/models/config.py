@@ -63,6 +63,10 @@ class BackboneConfig:
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     checkpointing: bool = False
     """Keep only the input of each block and pyramid, and compute the rest again in the backward pass."""
+    cross: str | None = None
+    """What the blocks of a decoder read their source with: "attention" or "landmarks"; None: there is no source."""
+    num_landmarks: int = 64
+    """Points that "landmarks" makes of a longer source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +117,7 @@ class PacketConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingConfig:
-    """The table of tokens and the scores, in the spectral family."""
+    """The table of tokens and the scores, in the spectral family and in encoder-decoders."""
 
     width: int | None = None
     """Of the table, with projections between it and the blocks; None: as wide as they are."""
@@ -143,6 +147,19 @@ class ModelConfig:
     """Read by the wave_gpt family only."""
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     """Read by the spectral family only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderConfig:
+    """A model from one sequence of tokens to another; both have one vocabulary."""
+
+    vocab_size: int = 8000
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    context_length: int | None = None
+    """Longest source and longest target, in tokens; None: no limit."""
+    encoder: BackboneConfig = field(default_factory=BackboneConfig)
+    decoder: BackboneConfig = field(default_factory=lambda: BackboneConfig(cross="landmarks"))
+    """As wide as the encoder, and with a cross mixer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,43 @@ def sdpa(
     return torch.where(key_mask[:, None, steps - queries :, None], out, 0.0)
 
 
+def cross_sdpa(
+    q: Float[Tensor, "B N T E"],
+    k: Float[Tensor, "B N S E"],
+    v: Float[Tensor, "B N S Ev"],
+    key_mask: Bool[Tensor, "B S"] | None = None,
+) -> Float[Tensor, "B N T Ev"]:
+    """Return softmax(q k^T / sqrt(E)) v over the keys of another sequence; zeros where none of its keys is real.
+
+    Args:
+        key_mask: True at real keys; None when all are real.
+    """
+    width, allowed = v.shape[-1], None
+    if key_mask is not None:
+        some = key_mask.any(-1, keepdim=True)
+        allowed = (key_mask | ~some)[:, None, None]
+    q, k, v, scale = _fusable(q, k, v, q.shape[-1] ** -0.5)
+    out = F.scaled_dot_product_attention(q, k, v, allowed, scale=scale)[..., :width]
+    return out if key_mask is None else torch.where(key_mask.any(-1)[:, None, None, None], out, 0.0)
+
+
+def cross_weights(
+    q: Float[Tensor, "B N T E"],
+    k: Float[Tensor, "B N S E"],
+    key_mask: Bool[Tensor, "B S"] | None = None,
+    bias: Float[Tensor, "B N T S"] | None = None,
+) -> Float[Tensor, "B N T S"]:
+    """Return softmax(q k^T / sqrt(E) + bias), 0 at keys that are not real: the weights that `cross_sdpa` gives keys."""
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    if bias is not None:
+        scores = scores + bias
+    if key_mask is None:
+        return scores.softmax(-1)
+    real = key_mask[:, None, None]
+    weights = torch.where(real | ~real.any(-1, keepdim=True), scores, -torch.inf).softmax(-1)
+    return torch.where(real, weights, 0.0)
+
+
 def joined_mask(
     before: Bool[Tensor, "B S"] | None, now: Bool[Tensor, "B T"] | None, past: int, x: Float[Tensor, "B T D"]
 ) -> Bool[Tensor, "B all"] | None:

@@ -43,7 +43,8 @@ class Progress:
 
 
 Listener = Callable[[Any], None]
-"""Told about the progress of a run: of a language model a `Progress`, of an audio codec a `CodecProgress`."""
+"""Told about the progress of a run: of a language model a `Progress`, of an audio codec a `CodecProgress`, of a
+translator a `TranslationProgress`."""
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

@@ -1,0 +1,250 @@
+"""The run of a translator: train it into a folder, resume it, load it, translate, score it; laid out as every run."""
+
+import dataclasses
+import itertools
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, TextStreamer
+
+from undula.config import from_dict, to_dict
+from undula.data.parallel import SPECIAL, HeldOut, Parallel, encoded, prepare_parallel, read_pairs
+from undula.data.tokenizers import BOS, EOS, PAD
+from undula.experiments.folder import CONFIG, newest, open_run, read_values
+from undula.hf.seq2seq import UndulaForSeq2SeqLM, UndulaSeq2SeqConfig
+from undula.optional import late_import
+from undula.training.manifest import Checkpoint
+from undula.training.quiet import no_progress_bars
+from undula.training.records import Listener
+from undula.training.state import kept_rng
+from undula.training.trainer import BUILDING, RunTrainer
+from undula.training.translation import TranslationTask, search_options
+from undula.training.translation_config import TRANSLATION, SearchConfig, TranslationTrainConfig
+from undula.validation.translation import TranslationScore, evaluate_translation
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationResult:
+    """What came of a run.
+
+    Args:
+        folder: where it is.
+        config: what was run, the vocabulary's size filled in.
+        checkpoint: the last one.
+        validation: score of the held-out sentences after the last step.
+        parameters: trained numbers of the model.
+        where: what ran it, such as "cpu, float32".
+    """
+
+    folder: Path
+    config: TranslationTrainConfig
+    checkpoint: Path
+    validation: TranslationScore
+    parameters: int
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Translator:
+    """A trained translator, as its run left it.
+
+    Args:
+        folder: the run's folder.
+        config: what was run.
+        checkpoint: where model and tokenizer come from.
+        model: in evaluation mode, on the CPU.
+        tokenizer: of both languages.
+    """
+
+    folder: Path
+    config: TranslationTrainConfig
+    checkpoint: Checkpoint
+    model: UndulaForSeq2SeqLM
+    tokenizer: PreTrainedTokenizerFast
+
+
+def train_translation(
+    config: TranslationTrainConfig, out: Path, *, resume: bool = False, progress: Listener | None = None
+) -> TranslationResult:
+    """Train a translator into a folder; the global random generators are left as they were.
+
+    Args:
+        config: the whole run.
+        out: the run's folder; made if needed.
+        resume: go on where the newest whole checkpoint ends, bit for bit; without one, from the start.
+        progress: told about the progress.
+
+    Raises:
+        ValueError: when `out` holds a run already (without resume), was made from another configuration or other text
+            (with resume), or has no whole checkpoint left; when the loss is no longer finite.
+        FileNotFoundError: when there is no run to resume, or a file of the pairs is missing.
+        ImportError: without sacrebleu, which scores translations.
+        OSError: when the disk is full.
+    """
+    # Better now than at the first score.
+    late_import("sacrebleu")
+    with kept_rng():
+        parallel = prepare_parallel(config.data)
+        config = _resolved(config, parallel)
+        torch.manual_seed(config.seed)
+        ids = {f"{name}_token_id": SPECIAL.index(token) for name, token in (("pad", PAD), ("bos", BOS), ("eos", EOS))}
+        model = UndulaForSeq2SeqLM(UndulaSeq2SeqConfig(model=to_dict(config.model), **ids))
+        old = to_dict(read_translation_config(out)) if resume else None
+        checkpoint = open_run(out, to_dict(config), old, partial(_check_pairs, parallel=parallel))
+        trainer = RunTrainer(model, config, TranslationTask(config, parallel), out, progress)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+        validation = trainer.validation or trainer.score()
+    shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+    return TranslationResult(
+        folder=out,
+        config=config,
+        checkpoint=out / "checkpoints" / f"step-{config.steps}",
+        validation=validation,
+        parameters=sum(p.numel() for p in model.parameters()),
+        where=trainer.where,
+    )
+
+
+def is_translation_run(folder: Path) -> bool:
+    """Return whether a run trained a translator.
+
+    Raises:
+        FileNotFoundError: when the folder is no run.
+        ValueError: when its configuration cannot be read.
+    """
+    return read_values(folder).get("task") == TRANSLATION
+
+
+def read_translation_config(folder: Path) -> TranslationTrainConfig:
+    """Return the configuration of a translator's run.
+
+    Raises:
+        FileNotFoundError: when the folder is no run.
+        ValueError: when its configuration is of something else, or cannot be read.
+    """
+    values = read_values(folder)
+    if values.get("task") != TRANSLATION:
+        raise ValueError(f"{folder} is not the run of a translator; train one with: undula train multi30k")
+    return from_dict(TranslationTrainConfig, values, CONFIG)
+
+
+def load_translator(folder: Path) -> Translator:
+    """Return the model of a run's newest whole checkpoint, with tokenizer and configuration.
+
+    Raises:
+        FileNotFoundError: when the folder is no run, or has no checkpoint yet.
+        ValueError: when it is not the run of a translator, or every checkpoint is damaged.
+    """
+    config, checkpoint = read_translation_config(folder), newest(folder)
+    with no_progress_bars():
+        model = UndulaForSeq2SeqLM.from_pretrained(checkpoint.path)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
+    return Translator(folder=folder, config=config, checkpoint=checkpoint, model=model, tokenizer=tokenizer)
+
+
+def translate(
+    loaded: Translator,
+    sentence: str,
+    search: SearchConfig | None = None,
+    *,
+    on_text: Callable[[str], None] | None = None,
+) -> str:
+    """Return the translation of a sentence.
+
+    Args:
+        loaded: the translator.
+        sentence: in its source language.
+        search: how to search; None: as its run does.
+        on_text: told every piece of text as it is made; with beams, the whole in the end.
+
+    Raises:
+        ValueError: for an empty sentence.
+    """
+    if not sentence.strip():
+        raise ValueError("the sentence is empty; give some text to translate")
+    source, _ = encoded(loaded.tokenizer, [sentence.strip()], [""])[0]
+    options = search_options(_with(loaded.config, search))
+    told = None
+    if on_text is not None and options["num_beams"] == 1:
+        told = _Teller(loaded.tokenizer, on_text)
+    made = loaded.model.generate(torch.tensor([source]), streamer=told, **options)
+    text = str(loaded.tokenizer.decode(made[0], skip_special_tokens=True))
+    if on_text is not None and told is None:
+        on_text(text)
+    return text
+
+
+class _Teller(TextStreamer):
+    """Hands on each piece of text that can no longer change."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, on_text: Callable[[str], None]) -> None:
+        super().__init__(tokenizer, skip_special_tokens=True)  # pyright: ignore[reportArgumentType]
+        self.on_text = on_text
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Hand on a piece of text."""
+        del stream_end
+        if text:
+            self.on_text(text)
+
+
+def evaluate_translation_run(
+    folder: Path, data: str | None = None, searches: Sequence[SearchConfig | None] = (None,)
+) -> list[TranslationScore]:
+    """Return the scores of a run's model, one for each way of searching.
+
+    Args:
+        folder: the run's folder.
+        data: a folder with `val` files in the run's languages; by default the run's own.
+        searches: how translations are searched; None: as the run does.
+
+    Raises:
+        FileNotFoundError: when the folder is no run, or the sentences do not exist.
+        ValueError: when the run's sentences are no longer what they were, or files do not belong together.
+        ImportError: without sacrebleu.
+    """
+    loaded = load_translator(folder)
+    if data is None:
+        parallel = prepare_parallel(loaded.config.data)
+        _check_pairs(loaded.checkpoint, parallel)
+        held_out = parallel.held_out
+    else:
+        lines = read_pairs(dataclasses.replace(loaded.config.data, folder=data), "val")
+        held_out = HeldOut(encoded(loaded.tokenizer, *lines), lines[1])
+    size = loaded.config.eval_batch_size
+    options = [search_options(_with(loaded.config, search)) for search in searches]
+    return [evaluate_translation(loaded.model, held_out, loaded.tokenizer, size, each) for each in options]
+
+
+def grid(
+    base: SearchConfig, beams: Sequence[int], lengths: Sequence[float], coverages: Sequence[float]
+) -> list[SearchConfig]:
+    """Return every combination of beams and penalties once; a single beam has no penalties."""
+    found = []
+    for num_beams, length, coverage in itertools.product(beams, lengths, coverages):
+        penalties = {"length_penalty": length, "coverage_penalty": coverage} if num_beams > 1 else {}
+        found.append(dataclasses.replace(base, num_beams=num_beams, **penalties))
+    return list(dict.fromkeys(found))
+
+
+def _with(config: TranslationTrainConfig, search: SearchConfig | None) -> TranslationTrainConfig:
+    return config if search is None else dataclasses.replace(config, search=search)
+
+
+def _resolved(config: TranslationTrainConfig, parallel: Parallel) -> TranslationTrainConfig:
+    """The configuration with what only the data know, and a path that means the same from any folder."""
+    data = dataclasses.replace(config.data, folder=str(Path(config.data.folder).expanduser().resolve()))
+    model = dataclasses.replace(config.model, vocab_size=len(parallel.tokenizer))
+    return dataclasses.replace(config, data=data, model=model)
+
+
+def _check_pairs(checkpoint: Checkpoint, parallel: Parallel) -> None:
+    if checkpoint.data != parallel.fingerprint:
+        raise ValueError(
+            f"{parallel.config.folder} no longer holds the pairs that {checkpoint.path} was trained on; bring them "
+            "back, or start a new run"
+        )
