@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.reference import cosine, interference, phase_coherent, pure_wave, spectral_frames
+from tests.reference import cosine, hierarchical, interference, phase_coherent, pure_wave, spectral_frames
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from undula.mixers.base import MIXERS, build_mixer
@@ -26,7 +26,6 @@ OPTIONS = {
         {"chunk_size": 5, "num_modes": 6},
         {"chunk_size": 4, "num_modes": 8, "sparsity": 0.4, "num_freq_bands": 2},
         {"chunk_size": 3, "num_modes": 9, "adaptive": True, "short_conv": 1},
-        {"num_modes": 4},
     ],
     "interference": [
         {"num_waves": 5},
@@ -112,6 +111,7 @@ REFERENCES = {
         x, p, HEADS, causal, mask, options.get("rotary_base", 10000.0) if options.get("rotary", True) else None
     ),
     "fft_conv": lambda x, p, options, causal, mask: fft_conv_mixer(x, p, causal, mask),
+    "hierarchical_fft": lambda x, p, options, causal, mask: hierarchical.mixer(x, p, options, mask),
     "interference": lambda x, p, options, causal, mask: interference.mixer(
         x,
         p,

@@ -58,7 +58,7 @@ class HierarchicalFFTMixer(Mixer):
         d_model: int,
         num_heads: int,
         *,
-        chunk_size: int = 64,
+        chunk_size: int = 32,
         num_modes: int = 16,
         num_freq_bands: int = 4,
         sparsity: float | None = None,
@@ -89,6 +89,11 @@ class HierarchicalFFTMixer(Mixer):
         q, u, _ = self.gate(x, real, None)
         y, _ = self.memory(u, None if real is None else _leading(real))
         return self.out_proj(q * y.transpose(1, 2))
+
+    def kept(self, x: Sequence, attention_mask: PaddingMask | None = None) -> Bool[Tensor, "B C N M"]:
+        """Return which harmonics each head computes with in each chunk: all of them where none are selected."""
+        real = None if attention_mask is None else attention_mask.bool()
+        return self.memory.kept(self.gate(x, real, None)[1], None if real is None else _leading(real))
 
     def _resume(
         self, x: Sequence, real: Bool[Tensor, "B T"] | None, state: HierarchicalFFTState
