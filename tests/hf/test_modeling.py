@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, DataCollatorWithFlattening, Train
 from tests.hf.tiny import CONFIGS, VOCABULARY, left_padded, plain, tiny, tokens
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
+from undula.models.backbone import Backbone
 from undula.models.language_model import build_language_model
 
 DOCUMENTS = [tokens(n, seed=n) for n in (5, 1, 9, 4)]
