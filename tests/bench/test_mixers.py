@@ -1,10 +1,13 @@
 """Every registered mixer is measured, and a wrong one shows in its error."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from undula.bench.cases import MIXER_CASES, PHASE_CASES, MixerCase
 from undula.bench.mixers import PEER, _backward, _forward, bench_mixers, choices
+from undula.bench.peers import SDPALayer
 from undula.bench.setting import BenchSetting
 from undula.mixers.attention import FlashAttention
 from undula.mixers.base import MIXERS
@@ -32,6 +35,25 @@ def test_every_mixer_and_length_has_a_record():
 def test_mixers_of_another_width_are_left_out():
     widths = {width: "phase_coherent" in choices(MixerCase(d_model=width)) for width in (16, 24, 256)}
     assert widths == {16: False, 24: True, 256: False}
+
+
+def test_encoders_are_measured_both_ways_beside_attention_both_ways():
+    """With the mixers that look both ways by default, and with those that look both ways alone."""
+    both = MixerCase(d_model=16, num_heads=2, lengths=(8,), causal=False)
+    assert {"attention", "fft_conv", "spectral_frames"} <= set(choices(both))
+    assert {"short_conv"}.isdisjoint(choices(both))
+    assert "spectral_frames" not in choices(SMALL)
+    assert set(MIXER_CASES["encoder"].lengths) == {512, 1024, 2048, 4096, 8192}
+    records = bench_mixers("small", dataclasses.replace(both, mixers=MIXER_CASES["encoder"].mixers), SETTING, False)
+    shares = ("adaptive", "0.15", "0.45", "all bins")
+    assert [r.config["model"] for r in records] == [PEER, *(f"spectral_frames, {share}" for share in shares)]
+    assert all(not r.config["causal"] for r in records)
+    for mixer in records:
+        assert all(0 < error < 2e-4 for error in errors(records, mixer.config["model"]))
+    x = torch.randn(1, 5, 16)
+    torch.manual_seed(0)
+    layer = SDPALayer(16, 2, causal=False)
+    assert (layer(x)[:, :4] - layer(torch.cat([x[:, :4], -x[:, 4:]], 1))[:, :4]).abs().max() > 1e-3
 
 
 def test_phase_coherence_is_measured_in_every_form():

@@ -8,6 +8,7 @@ from tests.contract.cases import moved
 from tests.reference import spectrum as reference
 from undula.nn.frequency_selector import LEAST, MOST, AdaptiveFrequencySelector, _soft
 from undula.ops.bins import scatter_bins
+from undula.ops.spectral_gate import magnitudes
 
 HEADS, DIM = 2, 8
 
@@ -56,10 +57,10 @@ def test_training_keeps_as_many_as_use_by_the_same_rule(adaptive):
 def test_the_relaxation_sums_to_what_is_kept():
     """Of a softmax, which sums to 1, gradients would be k times too small, and its values no choice at all."""
     built, x = selector(start=True).train(), spectra(2)
-    draws = built.draws(x)
+    draws = built.draws(magnitudes(x))
     torch.testing.assert_close(_soft(draws).sum(-1), draws.k.double())
     with torch.no_grad():
-        assert _soft(built.draws(x)) is None
+        assert _soft(built.draws(magnitudes(x))) is None
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -118,10 +119,10 @@ def test_neighbours_count_by_pooling():
     other = x.clone()
     other[:, 8], other[:, 16] = spectra(2, seed=5)[:, :1].unbind()
     with torch.no_grad():
-        change = (built.draws(other).scores - built.draws(x).scores).abs()[0]
+        change = (built.draws(magnitudes(other)).scores - built.draws(magnitudes(x)).scores).abs()[0]
     torch.nn.init.zeros_(built.scorers[3][0].weight)
     with torch.no_grad():
-        alone = (built.draws(other).scores - built.draws(x).scores).abs()[0]
+        alone = (built.draws(magnitudes(other)).scores - built.draws(magnitudes(x)).scores).abs()[0]
     moved_by = (change - alone).abs().amax(0)
     assert moved_by[8:24].min() > 1e-5
     assert max(moved_by[:8].max(), moved_by[24:].max()) < 1e-12

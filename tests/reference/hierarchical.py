@@ -30,7 +30,7 @@ def gains(plan, p, share):
     if share is None:
         return g
     for n in range(heads):
-        scores = plan[n, 2 * modes :] + p["memory.preference"][n]
+        scores = plan[n, 2 * modes :] + p["memory.selector.preference"][n]
         wanted = share[n] * modes
         count = max(1, int(np.round(wanted)))
         soft = soft_topk(scores, wanted, 1.0)
@@ -47,13 +47,13 @@ def next_plan(s, sums, p, num_bands, selects):
     power = np.abs(s) ** 2 * (1 - np.exp(-2 * decay))[..., None]
     bands = log_bands(np.abs(frequency).ravel() / (2 * np.pi), num_bands).reshape(num_bands, heads, modes)
     heard = np.log1p(np.einsum("xnm,nme->xne", bands, power)).reshape(num_bands, -1)
-    summary = rms_norm((heard * p["memory.band_scales"]).sum(0), p["memory.norm.weight"])
-    q, k, v = (p["memory.in_proj.weight"] @ summary).reshape(3, heads, FEATURES)
+    summary = rms_norm((heard * p["memory.plan.band_scales"]).sum(0), p["memory.plan.norm.weight"])
+    q, k, v = (p["memory.plan.in_proj.weight"] @ summary).reshape(3, heads, FEATURES)
     q, k = (np.where(a > 0, 1 + a, np.exp(a)) for a in (q, k))
     for n in range(heads):
         sums[n] += np.outer(k[n], np.append(v[n], 1.0))
     counted = np.stack([q[n] @ sums[n] for n in range(heads)])
-    plan = np.einsum("nr,nrp->np", counted[:, :-1] / counted[:, -1:], p["memory.to_plan"])
+    plan = np.einsum("nr,nrp->np", counted[:, :-1] / counted[:, -1:], p["memory.plan.to_plan"])
     if selects:
         plan[:, 2 * modes :] += np.log1p(power.mean(-1))
     return plan
@@ -65,12 +65,12 @@ def chunk_memory(u, p, options):
     heads, modes = decay.shape
     share = None
     if options.get("adaptive"):
-        share = LEAST + (MOST - LEAST) / (1 + np.exp(-p["memory.share_logit"]))
+        share = LEAST + (MOST - LEAST) / (1 + np.exp(-p["memory.selector.share_logit"]))
     elif options.get("sparsity") is not None:
         share = np.full(heads, options["sparsity"])
     a = p["memory.gain"][:, 0] + 1j * p["memory.gain"][:, 1]
     s = np.zeros((heads, modes, u.shape[1] // heads), dtype=complex)
-    sums, plan = np.zeros((heads, FEATURES, FEATURES + 1)), np.zeros((heads, p["memory.to_plan"].shape[2]))
+    sums, plan = np.zeros((heads, FEATURES, FEATURES + 1)), np.zeros((heads, p["memory.plan.to_plan"].shape[2]))
     y = np.zeros_like(u)
     for t, now in enumerate(u.reshape(len(u), heads, -1)):
         if t and t % options.get("chunk_size", 32) == 0:

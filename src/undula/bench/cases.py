@@ -33,7 +33,7 @@ class MixerChoice:
     """
 
     name: str
-    options: Mapping[str, str | bool]
+    options: Mapping[str, str | bool | float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,16 @@ class MixerCase:
         num_heads: heads, where a mixer has any.
         lengths: steps of the sequence.
         batch_size: sequences.
-        mixers: what is measured, by the name in the records; every registered mixer that has such a width by default.
+        causal: whether all look back only, the peer as well; else both ways.
+        mixers: what is measured, by the name in the records; by default every registered mixer that has such a width
+            and looks that way.
     """
 
     d_model: int = 256
     num_heads: int = 8
     lengths: tuple[int, ...] = (1024, 4096, 16384)
     batch_size: int = 1
+    causal: bool = True
     mixers: Mapping[str, MixerChoice] | None = None
 
 
@@ -180,8 +183,18 @@ TRAIN_CASES: Mapping[str, TrainCase] = {
     "interference_48": TrainCase(models=_interfering(8, 48, attention_d_ff=1024, d_ff=896)),
     "tiny": TrainCase(models=_MODELS_TINY, batch_size=2, block_size=32),
 }
+_FRAMES = {
+    f"spectral_frames, {label}": MixerChoice(name="spectral_frames", options=options)
+    for label, options in {
+        "adaptive": {},
+        "0.15": {"sparsity": 0.15, "adaptive": False},
+        "0.45": {"sparsity": 0.45, "adaptive": False},
+        "all bins": {"sparsity": None},
+    }.items()
+}
 MIXER_CASES: Mapping[str, MixerCase] = {
     "d256": MixerCase(),
+    "encoder": MixerCase(lengths=(512, 1024, 2048, 4096, 8192), causal=False, mixers=_FRAMES),
     "tiny": MixerCase(d_model=32, num_heads=4, lengths=(64, 128)),
 }
 # Without positions, which the peer has not either.

@@ -15,6 +15,7 @@ from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
 from undula.mixers.base import MIXERS, build_mixer
+from undula.shapes import Sequence
 
 PEER = "torch SDPA"
 
@@ -71,20 +72,35 @@ def _at_length(
 
 
 def choices(case: MixerCase) -> Mapping[str, MixerChoice]:
-    """Return what a case measures; by default the mixers that a language model of its width can use."""
+    """Return what a case measures; by default the mixers of its width that look its way."""
     if case.mixers is not None:
         return case.mixers
     traits = {name: MIXERS[name].traits for name in MIXERS}
-    fitting = [name for name, t in traits.items() if t.causal and case.d_model % t.width_multiple == 0]
+    looks = {name: t.causal if case.causal else t.bidirectional for name, t in traits.items()}
+    fitting = [name for name, t in traits.items() if looks[name] and case.d_model % t.width_multiple == 0]
     return {name: MixerChoice(name=name, options={}) for name in fitting}
 
 
 def _build(name: str, case: MixerCase, setting: BenchSetting) -> nn.Module:
     torch.manual_seed(0)
     if name == PEER:
-        return SDPALayer(case.d_model, case.num_heads).to(setting.device)
+        return SDPALayer(case.d_model, case.num_heads, causal=case.causal).to(setting.device)
     choice = choices(case)[name]
-    return build_mixer(choice.name, case.d_model, case.num_heads, **choice.options).to(setting.device)
+    # In evaluation mode: a selector's noise is neither in what is timed nor in what is compared with float64.
+    mixer = build_mixer(choice.name, case.d_model, case.num_heads, **choice.options).to(setting.device).eval()
+    return mixer if case.causal else BothWays(mixer)
+
+
+class BothWays(nn.Module):
+    """A mixer that is called with causal=False."""
+
+    def __init__(self, mixer: nn.Module) -> None:
+        super().__init__()
+        self.mixer = mixer
+
+    def forward(self, x: Sequence) -> Sequence:
+        """Mix, looking both ways."""
+        return self.mixer(x, False)
 
 
 def _input(case: MixerCase, length: int, setting: BenchSetting) -> Tensor:

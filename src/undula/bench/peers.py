@@ -89,23 +89,24 @@ def llama(config: ModelConfig, longest: int) -> PreTrainedModel:
 
 
 class SDPALayer(nn.Module):
-    """Fused causal attention between projections, in PyTorch alone: the peer of every mixer.
+    """Fused attention between projections, in PyTorch alone: the peer of every mixer.
 
     Args:
         d_model: width.
         num_heads: heads; divides d_model.
+        causal: look back only.
     """
 
-    def __init__(self, d_model: int, num_heads: int) -> None:
+    def __init__(self, d_model: int, num_heads: int, *, causal: bool = True) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.causal = num_heads, causal
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x: Sequence) -> Sequence:
-        """Attend to what came before."""
+        """Attend to what came before, or to all."""
         q, k, v = rearrange(self.qkv(x), "b t (three n e) -> three b n t e", three=3, n=self.num_heads)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out_proj(rearrange(y, "b n t e -> b t (n e)"))
 
 

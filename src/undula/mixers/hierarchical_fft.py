@@ -90,6 +90,11 @@ class HierarchicalFFTMixer(Mixer):
         y, _ = self.memory(u, None if real is None else _leading(real))
         return self.out_proj(q * y.transpose(1, 2))
 
+    def kept(self, x: Sequence, attention_mask: PaddingMask | None = None) -> Bool[Tensor, "B C N M"]:
+        """Return which harmonics each head computes with in each chunk: all of them where none are selected."""
+        real = None if attention_mask is None else attention_mask.bool()
+        return self.memory.kept(self.gate(x, real, None)[1], None if real is None else _leading(real))
+
     def _resume(
         self, x: Sequence, real: Bool[Tensor, "B T"] | None, state: HierarchicalFFTState
     ) -> tuple[Sequence, HierarchicalFFTState]:

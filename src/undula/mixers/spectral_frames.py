@@ -10,6 +10,7 @@ from undula.nn.gate import GatedProduct
 from undula.nn.hierarchical_fft import HierarchicalFFT
 from undula.nn.spectral_gating import AdvancedSpectralGating
 from undula.ops.bins import scatter_bins
+from undula.ops.spectral_gate import magnitudes
 from undula.shapes import PaddingMask, Sequence
 
 UNLIMITED = 2**40
@@ -107,8 +108,9 @@ class SpectralFrames(Mixer):
         if self.selector is None:
             filtered = self.gating(spectrum, real)
         else:
-            bins = self.selector.select(spectrum)
-            kept = self.gating.on_kept(bins, self.gating.response(spectrum), real)
+            size = magnitudes(spectrum)
+            bins = self.selector.select(spectrum, size)
+            kept = self.gating.on_kept(bins, self.gating.response(size), real)
             filtered = scatter_bins(kept, bins.index, spectrum.shape[2])
         return self.frames.synthesis(filtered, u.shape[1])
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undula.nn.norms import RMSNorm
+from undula.nn.chunk_plan import LEAST, MOST, ChunkPlan, ModeSelector, Plans, Sums
 from undula.ops.chunk_harmonics import (
     absorbed,
     carried,
@@ -20,25 +20,16 @@ from undula.ops.chunk_harmonics import (
     turned,
 )
 from undula.ops.fft import conv_rows
-from undula.ops.kernel_attention import elu_plus_one
 from undula.ops.phase import full_precision
-from undula.ops.spectral_bands import log_bands
-from undula.ops.topk import soft_topk
 
 SMALL = 0.04
 """Size that the harmonics start with, beside a direct path of 1."""
-
-FEATURES = 8
-"""Width of a head's queries, keys and values."""
 
 LIMIT = 2.0
 """Most that the logarithm of a gain can move: gains lie between e^-2 and e^2 of their own."""
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of it, modulo 1, fill the interval evenly, however many there are."""
-
-LEAST, MOST = 0.12, 0.45
-"""Range of the share of modes that a head keeps when it learns it."""
 
 Frames = Float[Tensor, "N B C E L"]
 States = Float[Tensor, "N 2 M B C1 E"]
@@ -92,37 +83,22 @@ class ChunkMemory(nn.Module):
     ) -> None:
         super().__init__()
         _check(d_model, num_heads, num_modes, chunk_size, num_bands, sparsity)
-        self.heads, self.chunk_size, self.num_bands = num_heads, chunk_size, num_bands
-        width, self.sparsity = d_model // num_heads, sparsity
+        self.heads, self.chunk_size, width = num_heads, chunk_size, d_model // num_heads
         self.decay_shift = nn.Parameter(0.2 * torch.randn(num_heads, num_modes))
         self.frequency_shift = nn.Parameter(0.1 * torch.randn(num_heads, num_modes))
         self.gain = nn.Parameter(SMALL * torch.randn(num_heads, 2, num_modes, width) / math.sqrt(2 * num_modes))
         self.direct = nn.Parameter(torch.ones(num_heads, width))
-        self.band_scales = nn.Parameter(torch.ones(num_bands, d_model) / num_bands)
-        self.norm = RMSNorm(d_model)
-        self.in_proj = nn.Linear(d_model, 3 * num_heads * FEATURES, bias=False)
-        self.selects = adaptive or sparsity is not None
-        self.to_plan = nn.Parameter(0.1 * torch.randn(num_heads, FEATURES, (3 if self.selects else 2) * num_modes))
-        if self.selects:
-            self.preference = nn.Parameter(0.1 * torch.randn(num_heads, num_modes))
-        if adaptive:
-            share = (LEAST + MOST) / 2 if sparsity is None else min(max(sparsity, LEAST + 0.01), MOST - 0.01)
-            level = (share - LEAST) / (MOST - LEAST)
-            self.share_logit = nn.Parameter(torch.full((num_heads,), math.log(level / (1 - level))))
-        self.adaptive = adaptive
+        selects = adaptive or sparsity is not None
+        self.plan = ChunkPlan(d_model, num_heads, num_modes, num_bands, numbers=3 if selects else 2)
+        self.selector: ModeSelector | None = None
+        if selects:
+            share = (LEAST + MOST) / 2 if sparsity is None else sparsity
+            self.selector = ModeSelector(num_heads, num_modes, share, adaptive)
 
     @property
     def modes(self) -> int:
         """Number of poles of each head."""
         return self.decay_shift.shape[1]
-
-    def shares(self) -> Float[Tensor, " N"]:
-        """Return the share of its modes that each head keeps."""
-        if self.adaptive:
-            return LEAST + (MOST - LEAST) * torch.sigmoid(self.share_logit.to(self._wide()))
-        return self.decay_shift.new_full(
-            (self.heads,), 1.0 if self.sparsity is None else self.sparsity, dtype=self._wide()
-        )
 
     def forward(
         self, u: Float[Tensor, "B D T"], leading: Int[Tensor, " B"] | None = None, memory: Memory | None = None
@@ -177,7 +153,7 @@ class ChunkMemory(nn.Module):
         u = F.pad(u, (0, -u.shape[-1] % self.chunk_size))
         return rearrange(u, "b (n e) (c l) -> n b c e l", n=self.heads, l=self.chunk_size).contiguous()
 
-    def _heard(self, frames: Frames, memory: Memory) -> tuple[Frames, States, Tensor, Tensor]:
+    def _heard(self, frames: Frames, memory: Memory) -> tuple[Frames, States, Sums, Plans]:
         """Outputs; states, sums and plans before each chunk and after the last. The first state is still to come.
 
         What the memory holds sounds from its position in the first chunk on, and is in the states from the second on.
@@ -202,35 +178,30 @@ class ChunkMemory(nn.Module):
             filters, y = sounded_kept(weights, table[..., :-1], kept), sounded_kept(rings, tail, kept)
         filters[..., 0] += self.direct.to(decay.dtype)[:, None, None]
         y = y + conv_rows(frames.flatten(0, 3)[None], filters.flatten(0, 3))[0].view_as(frames)
-        # A first chunk that has begun before: its past rings from where it stands, not from the chunk's start.
-        since = (torch.arange(length, device=device) - memory.position[:, None]).clamp_min(0)
-        past = modes if kept is None else taken(modes[:, :, :, :, None], kept[..., :1])[..., 0, :]
-        past = turned(past, weights[:, :, :, :, 0])
-        late = tail[..., since]
-        late = late if kept is None else taken(late[:, :, :, :, None], kept[..., :1])[..., 0, :]
-        ringing = torch.einsum("nmbe,nmbl->nbel", past[:, 0], late[:, 0])
-        ringing = ringing - torch.einsum("nmbe,nmbl->nbel", past[:, 1], late[:, 1])
+        ringing = self._late(memory, weights[:, :, :, :, 0], None if kept is None else kept[..., :1], tail)
         return torch.cat([y[:, :, :1] + ringing[:, :, None], y[:, :, 1:]], 2), states, sums, plans
 
-    def _plans(
-        self, states: Float[Tensor, "N 2 M B C E"], memory: Memory
-    ) -> tuple[Float[Tensor, "B C1 N P"], Float[Tensor, "B C1 N R R1"]]:
+    def _late(
+        self,
+        memory: Memory,
+        weights: Float[Tensor, "N 2 K B E"],
+        kept: Int[Tensor, "N K B 1"] | None,
+        tail: Float[Tensor, "N 2 M L"],
+    ) -> Float[Tensor, "N B E L"]:
+        """What a memory adds to its chunk: its past rings from where it stands, not from the chunk's start."""
+        since = (torch.arange(self.chunk_size, device=tail.device) - memory.position[:, None]).clamp_min(0)
+        past, late = rearrange(memory.modes, "b n two m e -> n two m b e"), tail[..., since]
+        if kept is not None:
+            past, late = (taken(part[:, :, :, :, None], kept)[..., 0, :] for part in (past, late))
+        past = turned(past, weights)
+        ringing = torch.einsum("nmbe,nmbl->nbel", past[:, 0], late[:, 0])
+        return ringing - torch.einsum("nmbe,nmbl->nbel", past[:, 1], late[:, 1])
+
+    def _plans(self, states: Float[Tensor, "N 2 M B C E"], memory: Memory) -> tuple[Plans, Sums]:
         """Plans and sums before each chunk and after the last, from the states at their ends."""
         decay, frequency = self._poles(states.dtype)
         power = (states[:, 0].square() + states[:, 1].square()) * -torch.expm1(-2 * decay)[..., None, None, None]
-        bands = log_bands(frequency.abs().flatten() / (2 * math.pi), self.num_bands).unflatten(1, frequency.shape)
-        heard = torch.einsum("xnm,nmbce->bcxne", bands, power).log1p().flatten(-2)
-        summary = self.norm((heard * self.band_scales.to(heard.dtype)).sum(2))
-        qkv = F.linear(summary, self.in_proj.weight.to(summary.dtype))
-        q, k, v = qkv.unflatten(-1, (3, self.heads, FEATURES)).unbind(2)
-        pairs = elu_plus_one(k)[..., None] * F.pad(v, (0, 1), value=1.0)[..., None, :]
-        sums = torch.cat([memory.sums[:, None], pairs], 1).cumsum(1)
-        counted = torch.einsum("bcnr,bcnrs->bcns", elu_plus_one(q), sums[:, 1:])
-        plan = torch.einsum("bcnr,nrp->bcnp", counted[..., :-1] / counted[..., -1:], self.to_plan.to(counted.dtype))
-        if self.selects:
-            loud = rearrange(power.mean(-1).log1p(), "n m b c -> b c n m")
-            plan = torch.cat([plan[..., : -self.modes], plan[..., -self.modes :] + loud], -1)
-        return torch.cat([memory.plan[:, None], plan], 1), sums
+        return self.plan(power, frequency, memory.sums, memory.plan)
 
     def _gains(
         self, plans: Float[Tensor, "B C N P"]
@@ -239,35 +210,25 @@ class ChunkMemory(nn.Module):
         plan = rearrange(plans, "b c n (p m) -> p b c n m", m=self.modes)
         size, angle = (LIMIT * torch.tanh(plan[0] / LIMIT)).exp(), plan[1]
         kept = None
-        if self.selects:
-            scores = plan[2] + self.preference.to(plans.dtype)
-            share, kept = self._weights(scores)
+        if self.selector is not None:
+            share, kept = self.selector(plan[2])
             size, angle = size.gather(-1, kept) * share, angle.gather(-1, kept)
             kept = rearrange(kept, "b c n k -> n k b c")
         pairs = torch.stack([size * angle.cos(), size * angle.sin()])
         return rearrange(pairs, "two b c n k -> n two k b c"), kept
 
-    def _weights(self, scores: Float[Tensor, "B C N M"]) -> tuple[Float[Tensor, "B C N K"], Int[Tensor, "B C N K"]]:
-        """Weights of the K best modes and which they are; beyond a head's own k the weights are 0.
-
-        (m - m') / (1 - m') with the relaxation m, which sums to the wanted k, and its value m' for the best mode that
-        is not kept. Where two modes change places both have the weight 0: rounding cannot make the output jump.
-        """
-        most, wanted = self._most(), self.modes * self.shares().to(scores.dtype)
-        soft = F.pad(soft_topk(scores, wanted.expand(scores.shape[:-1])), (0, 1))
-        order = F.pad(scores.argsort(dim=-1, descending=True, stable=True), (0, 1), value=self.modes)
-        count = wanted.detach().round().clamp(1, most).long()[:, None].expand(*order.shape[:-1], 1)
-        bar = soft.gather(-1, order.gather(-1, count))
-        kept = order[..., :most]
-        return ((soft.gather(-1, kept) - bar) / (1 - bar)).clamp_min(0), kept
-
-    def _most(self) -> int:
-        """Modes that are computed where modes are selected: the most that a head can keep."""
-        share = MOST if self.adaptive else self.sparsity
-        return max(1, round(self.modes * (1.0 if share is None else share)))
+    @torch.no_grad()
+    def kept(self, u: Float[Tensor, "B D T"], leading: Int[Tensor, " B"] | None = None) -> Bool[Tensor, "B C N M"]:
+        """Return which modes each head computes with in each chunk; arguments as for `forward`."""
+        with full_precision(u):
+            wide = self._wide(u)
+            frames = self._frames(u.to(wide), None if leading is None else -leading, late=False)
+            plans = self._heard(frames, self.no_past(len(u), device=u.device, dtype=wide))[-1][:, :-1]
+            scores = plans[..., -self.modes :]
+            return torch.ones_like(scores, dtype=torch.bool) if self.selector is None else self.selector.chosen(scores)
 
     def _after(
-        self, frames: Frames, memory: Memory, steps: Int[Tensor, " B"], states: States, sums: Tensor, plans: Tensor
+        self, frames: Frames, memory: Memory, steps: Int[Tensor, " B"], states: States, sums: Sums, plans: Plans
     ) -> Memory:
         """The memory after `steps` steps from the start of the first chunk."""
         length, rows = self.chunk_size, torch.arange(len(steps), device=steps.device)
@@ -330,8 +291,7 @@ class ChunkMemory(nn.Module):
         return Memory(
             torch.zeros(batch_size, *parts, device=device, dtype=dtype),
             torch.zeros(batch_size, dtype=torch.long, device=device),
-            torch.zeros(batch_size, self.heads, FEATURES, FEATURES + 1, device=device, dtype=dtype),
-            torch.zeros(batch_size, self.heads, self.to_plan.shape[-1], device=device, dtype=dtype),
+            *self.plan.no_past(batch_size, device, dtype),
         )
 
 

@@ -112,18 +112,24 @@ class AdaptiveFrequencySelector(nn.Module):
         self, spectrum: Complex[Tensor, "*batch F D"]
     ) -> tuple[Complex[Tensor, "*batch F D"], Float[Tensor, "*batch F N"]]:
         """Return the spectrum with the chosen bins alone, and which: 0 or 1, with the gradient of the relaxation."""
-        draws = self.draws(spectrum)
+        draws = self.draws(magnitudes(spectrum))
         chosen = hard_topk(draws.scores, draws.k).to(draws.scores.dtype)
         soft = _soft(draws)
         mask = rearrange(chosen if soft is None else chosen + (soft - soft.detach()), "... n f -> ... f n")
         return spectrum * mask.repeat_interleave(self.dim // self.num_heads, dim=-1), mask
 
-    def select(self, spectrum: Complex[Tensor, "*batch F D"]) -> KeptBins:
+    def select(
+        self, spectrum: Complex[Tensor, "*batch F D"], size: Float[Tensor, "*batch F D"] | None = None
+    ) -> KeptBins:
         """Return the chosen bins alone, K at most for a head, for work that costs what is kept.
 
         K is the largest k of all heads and spectra; compiled, where it has to be known beforehand, the most it can be.
+
+        Args:
+            spectrum: whose bins are taken.
+            size: `ops.spectral_gate.magnitudes` of it, where they are known.
         """
-        draws = self.draws(spectrum)
+        draws = self.draws(magnitudes(spectrum) if size is None else size)
         room = self.room(spectrum.shape[-2])
         if self.offset is not None and not torch.compiler.is_compiling():
             room = int(draws.k.max()) if draws.k.numel() else 0
@@ -139,9 +145,9 @@ class AdaptiveFrequencySelector(nn.Module):
         """Return the most bins that a head can keep of so many."""
         return max(1, round(num_bins * (self.base_sparsity if self.offset is None else MOST)))
 
-    def draws(self, spectrum: Complex[Tensor, "*batch F D"]) -> Draws:
-        """Return what decides which bins are kept, and how many."""
-        size, num_bins = magnitudes(spectrum), spectrum.shape[-2]
+    def draws(self, size: Float[Tensor, "*batch F D"]) -> Draws:
+        """Return what decides which bins are kept, and how many, given the magnitudes."""
+        num_bins = size.shape[-2]
         normed = self.importance[0](size.to(self.patterns.dtype))
         network = self.importance[1:](normed).to(size.dtype)
         by_head = size.unflatten(-1, (self.num_heads, -1)).mean(-1)

@@ -96,7 +96,7 @@ class AdvancedSpectralGating(nn.Module):
             spectrum: F = L / 2 + 1 bins of a real transform of L samples, for each sample, or each sample and frame.
             real: which spectra count in `aux_loss`; None: all.
         """
-        response = self.response(spectrum)
+        response = self.response(magnitudes(spectrum))
         heads = rearrange(spectrum, "... f (n e) -> ... n f e", n=self.num_heads)
         out = self._applied(heads, response.filter, response.passing)
         self._remember(out, None, real)
@@ -114,22 +114,26 @@ class AdvancedSpectralGating(nn.Module):
         self._remember(out, bins.kept, real)
         return out
 
-    def response(self, spectrum: Complex[Tensor, "*batch F D"]) -> Response:
-        """Return the filter of each head, and the share of each channel that passes."""
-        dtype = spectrum.real.dtype
-        frequencies = bins_of(spectrum.shape[-2], device=spectrum.device, dtype=dtype)
+    def response(self, size: Float[Tensor, "*batch F D"]) -> Response:
+        """Return the filter of each head, and the share of each channel that passes.
+
+        Args:
+            size: of each bin, as `ops.spectral_gate.magnitudes` gives it.
+        """
+        dtype, bins = size.dtype, size.shape[-2]
+        frequencies = bins_of(bins, device=size.device, dtype=dtype)
         bands = log_bands(frequencies, self.num_freq_bands)
-        levels = self.norm(band_levels(magnitudes(spectrum), bands).to(self.norm.weight.dtype))
+        levels = self.norm(band_levels(size, bands).to(self.norm.weight.dtype))
         raw = self.gate(levels.flatten(-2))
         scores = rearrange(raw + self.across(raw), "... (n b) -> ... n b", n=self.num_heads)
         gains = torch.sigmoid((scores - self.threshold[:, None]).to(dtype))
         # One draw for each sample and band: all frames, heads and channels of it, real and imaginary part.
         kept = self.dropout(gains.new_ones(*gains.shape[: gains.ndim > 2], *[1] * (gains.ndim - 2), gains.shape[-1]))
-        phases = gains.new_zeros(self.num_heads, spectrum.shape[-2])
+        phases = gains.new_zeros(self.num_heads, bins)
         if self.amplitude is not None and self.cycles is not None:
             phases = phase_curves(self.amplitude.to(dtype), self.cycles.to(dtype), frequencies)
         passing = torch.sigmoid(self.passing(levels.mean(-2)).to(dtype))
-        with full_precision(spectrum):
+        with full_precision(size):
             return Response(banded_filter(gains * kept, bands, phases), passing)
 
     def aux_loss(self) -> Float[Tensor, ""] | None:

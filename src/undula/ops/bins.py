@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 def pooled(x: Float[Tensor, "*batch F D"], size: int) -> Float[Tensor, "*batch K D"]:
     """Return the means of `size` neighbouring bins, the last ones of fewer where they do not divide."""
+    if size == 1:
+        return x
     bins = x.shape[-2]
     groups = -(-bins // size)
     sums = F.pad(x, (0, 0, 0, groups * size - bins)).unflatten(-2, (groups, size)).sum(-2)
