@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, DataCollatorWithFlattening, Train
 from tests.hf.tiny import CONFIGS, VOCABULARY, left_padded, plain, tiny, tokens
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
+from undula.models.backbone import Backbone
 from undula.models.language_model import build_language_model
 
 DOCUMENTS = [tokens(n, seed=n) for n in (5, 1, 9, 4)]
@@ -199,7 +200,7 @@ def test_start_values_are_those_of_the_model(model):
 
 def test_checkpointing_changes_no_gradient_and_computes_blocks_twice(model):
     ids, calls, grads = tokens(2, 6), [], []
-    block = model.model.get_submodule("backbone" if hasattr(model.model, "backbone") else "transformer").layers[0]
+    block = next(part for part in model.modules() if isinstance(part, Backbone)).layers[0]
     handle = block.attn.register_forward_hook(lambda *args: calls.append(1))
     for change in (lambda: None, model.activation_checkpointing_enable, model.activation_checkpointing_disable):
         change()

@@ -7,7 +7,14 @@ import torch
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.mixers.base import MIXERS
-from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, PyramidConfig
+from undula.models.config import (
+    BackboneConfig,
+    CodecConfig,
+    EmbeddingConfig,
+    MixtureConfig,
+    ModelConfig,
+    PyramidConfig,
+)
 
 VOCABULARY = 41
 
@@ -43,8 +50,15 @@ CONFIGS = {
         backbone=replace(WAVE, pyramid=PYRAMID),
         codec=CodecConfig(d_model=16, num_heads=2),
     ),
+    "spectral": ModelConfig(
+        family="spectral",
+        vocab_size=VOCABULARY,
+        backbone=replace(HYBRID, mixture=MixtureConfig(experts=3)),
+        embedding=EmbeddingConfig(width=16),
+    ),
 }
-"""Every registered mixer alone, a hybrid, the wave family with attention in its codec, and with a pyramid."""
+"""Every registered mixer alone, a hybrid, the wave family with attention in its codec, and with a pyramid; the spectral
+family with a narrow table, whose scores are products with it, and with experts."""
 
 
 def tiny(config, dtype=torch.float64):

@@ -231,3 +231,9 @@ def test_the_feed_forward_is_that_of_the_layers():
         x = torch.randn(2, 5, 32)
         assert torch.equal(ffn(x), block.ffn(x))
         assert isinstance(ffn.ffn, MixtureOfExperts) is experts
+
+
+def test_an_audit_keeps_to_the_longest_sequence():
+    for config in (small(max_seq_len=9), small(max_seq_len=9).model()):
+        (found,) = audit_language_model(SpectralLanguageModel(config), 40, audits=["prefix"])
+        assert found.passed

@@ -20,6 +20,9 @@ OURS, FOREIGN = 1e-10, 1e-5
 PACKING = ("seq_idx", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 """What packed rows are described by, beside positions that start again."""
 
+LIMITS = ("max_position_embeddings", "max_seq_len", "context_length")
+"""What configurations call the longest sequence that a model accepts."""
+
 
 class ModelSubject(Subject):
     """A language model as audits call it.
@@ -186,8 +189,9 @@ def _embeddings(module: nn.Module | None) -> Sequence[nn.Module]:
 
 
 def _longest(module: nn.Module | None) -> float:
-    limit = getattr(getattr(module, "config", None), "max_position_embeddings", None)
-    return limit if isinstance(limit, int) else math.inf
+    config = getattr(module, "config", None)
+    limits = [getattr(config, name, None) for name in LIMITS]
+    return next((limit for limit in limits if isinstance(limit, int)), math.inf)
 
 
 def _scores(result: Any) -> Tensor:

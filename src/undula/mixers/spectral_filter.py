@@ -1,4 +1,4 @@
-"""Gated convolution with mixtures of fixed spectral filters: FFT of whole sequences, online convolution in streams."""
+"""Gated convolution with mixtures of fixed spectral filters: by FFT, and in streams by online convolution."""
 
 from dataclasses import dataclass
 

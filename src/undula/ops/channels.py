@@ -56,17 +56,18 @@ class _Grouped(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         tensors, axes = ctx.saved_tensors, ctx.axes
         wanted = [i for i, needed in enumerate(ctx.needs_input_grad[2:]) if needed]
-        gradients: list[Tensor | None] = [None] * len(tensors)
-        for i in wanted:
-            gradients[i] = torch.empty_like(tensors[i])
+        room = {i: torch.empty_like(tensors[i]) for i in wanted}
         for start in range(0, _channels(tensors, axes), GROUP):
-            parts = [None if part is None else part.detach() for part in _taken(tensors, axes, start)]
-            leaves = [parts[i].requires_grad_() for i in wanted]
+            parts = _taken(tensors, axes, start)
+            leaves = {i: tensors[i].narrow(axes[i], start, _size(tensors[i], axes[i], start)) for i in wanted}
+            leaves = {i: leaf.detach().requires_grad_() for i, leaf in leaves.items()}
             with torch.enable_grad():
-                outputs = ctx.function(*parts)
+                outputs = ctx.function(*(leaves.get(i, part) for i, part in enumerate(parts)))
             known = [grad[:, start : start + GROUP] for grad in grads]
-            for i, found in zip(wanted, torch.autograd.grad(outputs, leaves, known), strict=True):
-                gradients[i].narrow(axes[i], start, found.shape[axes[i]]).copy_(found)
+            found = torch.autograd.grad(outputs, list(leaves.values()), known)
+            for i, gradient in zip(wanted, found, strict=True):
+                room[i].narrow(axes[i], start, gradient.shape[axes[i]]).copy_(gradient)
+        gradients = [room.get(i) for i in range(len(tensors))]
         return None, None, *gradients
 
 
@@ -74,10 +75,14 @@ def _channels(tensors: tuple[Tensor | None, ...], axes: list[int]) -> int:
     return next(t.shape[axis] for t, axis in zip(tensors, axes, strict=True) if t is not None)
 
 
+def _size(t: Tensor, axis: int, start: int) -> int:
+    return min(GROUP, t.shape[axis] - start)
+
+
 def _taken(tensors: tuple[Tensor | None, ...], axes: list[int], start: int) -> list[Tensor | None]:
     """The channels of one group."""
     return [
-        None if t is None else t.narrow(axis, start, min(GROUP, t.shape[axis] - start))
+        None if t is None else t.narrow(axis, start, _size(t, axis, start))
         for t, axis in zip(tensors, axes, strict=True)
     ]
 

@@ -159,7 +159,8 @@ def convolve(
         gain: the c_m.
         direct: weight of the present input, beside the harmonics.
     """
-    return by_channels(_convolve, 4, u, state, decay, frequency, gain, direct)
+    y, after = by_channels(_convolve, 4, u, state, decay, frequency, gain, direct)
+    return y, after
 
 
 def _convolve(
