@@ -118,9 +118,6 @@ REFERENCES = {
 
 PATTERNS = [*((name,) for name in MIXERS), ("fft_conv", "attention")]
 
-SHORT = {"hierarchical_fft": {"chunk_size": 8}}
-"""Options without which a mixer would not show all it does on the few steps that models are tried on."""
-
 PYRAMIDS = {"after": (0, 1), "band_boundaries": (0.5,), "band_num_layers": (1, 2), "num_kv_heads": 1}
 SLOW_PYRAMID = {
     "after": (1, 2),
@@ -156,14 +153,7 @@ MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern 
 def model(family, pattern, block="pre_norm", variant="whole", dropout=0.1):
     """Return a small language model; with a curriculum it hears half of its frequencies."""
     backbone = BackboneConfig(
-        d_model=12,
-        num_layers=2,
-        num_heads=2,
-        mixers=pattern,
-        mixer_options={name: SHORT[name] for name in pattern if name in SHORT},
-        block=block,
-        d_ff=16,
-        dropout=dropout,
+        d_model=12, num_layers=2, num_heads=2, mixers=pattern, block=block, d_ff=16, dropout=dropout
     )
     codec = CodecConfig(d_model=12, num_heads=2, mixer=pattern[0], dropout=dropout)
     config = ModelConfig(family=family, vocab_size=VOCAB, backbone=backbone, codec=codec)

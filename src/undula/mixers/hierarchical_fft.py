@@ -58,7 +58,7 @@ class HierarchicalFFTMixer(Mixer):
         d_model: int,
         num_heads: int,
         *,
-        chunk_size: int = 64,
+        chunk_size: int = 32,
         num_modes: int = 16,
         num_freq_bands: int = 4,
         sparsity: float | None = None,
