@@ -2,9 +2,10 @@
 
 import torch
 
-from tests.reference import cosine, interference, phase_coherent, pure_wave
+from tests.reference import cosine, hierarchical, interference, phase_coherent, pure_wave, spectral_frames
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
+from tests.reference.spectral import spectral_filter_mixer, spectral_gate_mixer
 from undula.mixers.base import MIXERS, build_mixer
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.models.language_model import FAMILIES, build_language_model
@@ -22,6 +23,11 @@ OPTIONS = {
     ],
     "cosine": [{}, {"num_waves": 5, "dropout": 0.2, "rotary": False}, {"num_waves": 8, "rotary_base": 100.0}],
     "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}, {"d_inner": 32}],
+    "hierarchical_fft": [
+        {"chunk_size": 5, "num_modes": 6},
+        {"chunk_size": 4, "num_modes": 8, "sparsity": 0.4, "num_freq_bands": 2},
+        {"chunk_size": 3, "num_modes": 9, "adaptive": True, "short_conv": 1},
+    ],
     "interference": [
         {"num_waves": 5},
         {"normalisation": "sum", "contrast": 3.0, "dropout": 0.2},
@@ -37,14 +43,35 @@ OPTIONS = {
     "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
     "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],
     "short_conv": [{}, {"taps": 2, "short_conv": 1}, {"d_inner": 32}],
+    "spectral_frames": [
+        {"chunk_size": 16, "sparsity": 0.3, "short_conv": 1},
+        {
+            "chunk_size": 9,
+            "overlap_ratio": 0.3,
+            "sparsity": 0.4,
+            "adaptive": False,
+            "num_freq_bands": 3,
+            "dropout": 0.2,
+        },
+        {"chunk_size": 6, "sparsity": None, "phase_aware": False, "num_freq_bands": 2},
+        {"sparsity": None, "dropout": 0.2},
+    ],
+    "spectral_filter": [
+        {"num_filters": 4, "filter_length": 40},
+        {"num_filters": 2, "filter_length": 5, "short_conv": 1, "d_inner": 32},
+    ],
+    "spectral_gate": [{}, {"num_bands": 2, "num_modes": 1, "short_conv": 1}],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 
 ALTERNATIVES = {
+    "hierarchical_fft": ({"chunk_size": 5, "sparsity": 0.3}, {"chunk_size": 4}),
     "phase_coherent": (
         {"harmonics": "shared", "phase_coherence_mode": "complex", "yarn_scale": 2.0},
         {"harmonics": "grouped", "yarn_scale": 4.0},
-    )
+    ),
+    "spectral_frames": ({"sparsity": 0.3, "overlap_ratio": 0.3}, {"chunk_size": 8}),
+    "spectral_gate": ({"num_bands": 2}, {}),
 }
 """Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
@@ -61,6 +88,11 @@ def made(case, dtype=torch.float64, width=WIDTH, heads=HEADS):
     """Return a mixer in evaluation mode, moved off its starting point, where biases and gates are zero."""
     name, options = case
     return moved(build_mixer(name, width, heads, **options).eval()).to(dtype)
+
+
+def chooses(case):
+    """Return whether a mixer makes a hard choice: selectors alone have noise that training draws from."""
+    return any(hasattr(module, "noise") for module in build_mixer(case[0], WIDTH, HEADS, **case[1]).modules())
 
 
 def moved(module):
@@ -86,6 +118,7 @@ REFERENCES = {
         x, p, HEADS, causal, mask, options.get("rotary_base", 10000.0) if options.get("rotary", True) else None
     ),
     "fft_conv": lambda x, p, options, causal, mask: fft_conv_mixer(x, p, causal, mask),
+    "hierarchical_fft": lambda x, p, options, causal, mask: hierarchical.mixer(x, p, options, mask),
     "interference": lambda x, p, options, causal, mask: interference.mixer(
         x,
         p,
@@ -106,10 +139,18 @@ REFERENCES = {
         x, p, options.get("kernel", "elu_plus_one"), causal, mask, linear=True
     ),
     "short_conv": lambda x, p, options, causal, mask: short_conv_mixer(x, p, causal, mask),
+    "spectral_filter": lambda x, p, options, causal, mask: spectral_filter_mixer(
+        x, p, options["filter_length"], causal, mask
+    ),
+    "spectral_gate": lambda x, p, options, causal, mask: spectral_gate_mixer(
+        x, p, HEADS, options.get("num_bands", 4), causal, mask
+    ),
+    "spectral_frames": lambda x, p, options, causal, mask: spectral_frames.mixer(x, p, HEADS, mask, **options),
 }
 """Float64 definitions that mixers are held against."""
 
-PATTERNS = [*((name,) for name in MIXERS), ("fft_conv", "attention")]
+CAUSAL = [name for name in MIXERS if MIXERS[name].traits.causal]
+PATTERNS = [*((name,) for name in CAUSAL), ("fft_conv", "attention")]
 
 PYRAMIDS = {"after": (0, 1), "band_boundaries": (0.5,), "band_num_layers": (1, 2), "num_kv_heads": 1}
 SLOW_PYRAMID = {
@@ -127,6 +168,8 @@ VARIANTS = {
     "gathered": {"sparsity": {"k_ratio": 0.5, "min_k": 1, "gather": True}},
     "masked": {"freq_limit": "mask"},
     "sliced": {"freq_limit": "slice", "codec": {"ordered": True}},
+    "experts": {"backbone": {"mixture": {"experts": 4}}},
+    "narrow table": {"embedding": {"width": 6, "tied": False}},
 }
 """What a language model may have beside its mixers, as changes of its configuration."""
 
@@ -140,6 +183,11 @@ MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern 
     ("wave", ("fft_conv",), "pre_norm", "masked"),
     ("wave", ("attention",), "deepnorm", "sliced"),
     ("wave", ("short_conv",), "parallel", "slow pyramid"),
+    ("plain", ("fft_conv",), "pre_norm", "experts"),
+    ("wave", ("attention",), "parallel", "experts"),
+    ("wave", ("phase_coherent",), "phase_parallel", "experts"),
+    ("spectral", ("fft_conv", "attention"), "deepnorm", "experts"),
+    ("spectral", ("fft_conv",), "pre_norm", "narrow table"),
 ]
 
 

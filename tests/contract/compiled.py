@@ -34,7 +34,8 @@ def main():
     mask[1, :9] = False
     errors = {}
     for case in MIXER_CASES:
-        errors[case_id(case)] = error(made(case, torch.float32), torch.randn(2, 37, WIDTH), True, mask)
+        mixer = made(case, torch.float32)
+        errors[case_id(case)] = error(mixer, torch.randn(2, 37, WIDTH), mixer.traits.causal, mask)
     for case in COMPILED_MODELS:
         errors[str(case)] = error(model(*case).eval(), torch.randint(VOCAB, (2, 16)))
     sys.stdout.write(json.dumps(errors))

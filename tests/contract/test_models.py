@@ -32,8 +32,12 @@ def test_audits_find_nothing(case):
 
 @pytest.mark.parametrize(
     "case",
-    [*((family, ("fft_conv", "attention")) for family in FAMILIES), MODEL_CASES[-1]],
-    ids=[*FAMILIES, "slow pyramid"],
+    [
+        *((family, ("fft_conv", "attention")) for family in FAMILIES),
+        ("wave", ("short_conv",), "parallel", "slow pyramid"),
+        ("spectral", ("fft_conv",), "pre_norm", "experts"),
+    ],
+    ids=[*FAMILIES, "slow pyramid", "experts"],
 )
 def test_no_family_predicts_what_cannot_be_predicted(case):
     (finding,) = audit_language_model(model(*case), VOCAB, audits=["loss floor"])
@@ -57,8 +61,8 @@ def test_beams_branch_off_a_state(case):
     assert (kept[0] - want[0]).abs().max() > 1e-4
 
 
-# Where two harmonics are nearly as important, rounding decides which is kept: a step, and no small error.
-@tried_on([case for case in MODEL_CASES if not {"sparse", "gathered"} & set(case[3:])])
+# Where two harmonics, or two experts, are nearly as good, rounding decides which is taken: a step, and no small error.
+@tried_on([case for case in MODEL_CASES if not {"sparse", "gathered", "experts"} & set(case[3:])])
 def test_half_precision(case):
     # Rounding grows with the number of parts in a row, of which pyramids have several times as many.
     limit = 0.1 if "pyramids" in case else 0.05

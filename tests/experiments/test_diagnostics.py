@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.contract.cases import CAUSAL
 from undula.experiments.diagnostics import WaveDiagnostics
-from undula.mixers.base import MIXERS
 from undula.models.config import BackboneConfig, ModelConfig
 from undula.models.language_model import build_language_model
 from undula.models.wave_gpt import WaveGPT, WaveGPTConfig
@@ -26,7 +26,7 @@ def model(mixer="attention", family="plain", layers=2):
     return build_language_model(ModelConfig(family=family, vocab_size=30, backbone=backbone))
 
 
-@pytest.mark.parametrize(("family", "mixer"), [*(("plain", name) for name in MIXERS), ("wave", "fft_conv")])
+@pytest.mark.parametrize(("family", "mixer"), [*(("plain", name) for name in CAUSAL), ("wave", "fft_conv")])
 def test_every_model_is_diagnosed_without_arguments_and_left_alone(family, mixer):
     subject = model(mixer, family).train()
     before = {name: value.clone() for name, value in subject.state_dict().items()}

@@ -19,7 +19,7 @@ def config(family="plain", **changes):
 
 
 def test_families():
-    assert list(FAMILIES) == ["plain", "wave", "wave_gpt"]
+    assert list(FAMILIES) == ["plain", "spectral", "wave", "wave_gpt"]
 
 
 def test_the_plain_model_is_the_chain_of_its_parts():
@@ -81,6 +81,14 @@ def test_at_the_start_every_token_is_about_as_likely():
         (config("wave", backbone=dataclasses.replace(BACKBONE, d_model=14)), "d_model=14 is not 3 x harmonics"),
         (config(backbone=dataclasses.replace(BACKBONE, num_heads=5)), "d_model=12 is not a multiple of n_heads=5"),
         (config("wave", codec=CodecConfig(d_model=9, num_heads=2)), "d_model=9 is not a multiple of n_heads=2"),
+        (
+            config(backbone=dataclasses.replace(BACKBONE, mixers=("fft_conv", "spectral_frames"))),
+            "spectral_frames looks",
+        ),
+        (
+            config("wave", codec=CodecConfig(mixer="spectral_frames")),
+            "would read the answers.*Causal mixers: attention",
+        ),
         (config("wave", codec=CodecConfig(mixer="atention")), "unknown mixer 'atention'; did you mean 'attention'?"),
     ],
 )

@@ -19,6 +19,9 @@ COMPARED = (
     "attention_short_lm",
     "fft_conv_lm",
     "short_conv_lm",
+    "spectral_lm",
+    "spectral_hybrid_lm",
+    "spectral_adaptive_lm",
 )
 
 

@@ -16,15 +16,6 @@ def sinusoid_frames(frequencies, amplitudes, phases, hop_length, sample_rate):
     return out
 
 
-def overlap_add(frames, hop_length):
-    """Frames (T, L) to their sum."""
-    steps, width = frames.shape
-    out = np.zeros((steps - 1) * hop_length + width)
-    for t in range(steps):
-        out[t * hop_length : t * hop_length + width] += frames[t]
-    return out
-
-
 def resample(x, old, new, lobes=16, share=0.95):
     """Each new sample as a sum over all old ones, weighted by a sinc under a Hann window."""
     rate = share * min(old, new)

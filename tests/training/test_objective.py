@@ -7,7 +7,7 @@ import torch
 
 from tests.training.tiny import tiny_config, tiny_trainer, write_text
 from undula.losses.config import LossConfig
-from undula.models.config import BackboneConfig, ModelConfig, PacketConfig, SparsityConfig
+from undula.models.config import BackboneConfig, MixtureConfig, ModelConfig, PacketConfig, SparsityConfig
 from undula.training.objective import PARTS
 from undula.training.records import METRICS, read_lines
 
@@ -82,3 +82,16 @@ def test_what_a_selector_adds_is_told_apart_from_the_text(tmp_path):
         assert line["loss"] == pytest.approx(line["ce"] + line["aux"], rel=1e-5)
         assert line["bits_per_byte"] == pytest.approx(line["ce"] / math.log(2) / trainer.task.bytes_per_token, rel=1e-5)
     assert trainer.validation.loss < lines[-1]["loss"]
+
+
+def test_what_experts_add_is_told_apart_from_the_text_in_every_family(tmp_path):
+    mixture = MixtureConfig(experts=4, balance=2.0)
+    backbone = BackboneConfig(d_model=24, num_layers=2, num_heads=2, d_ff=16, mixers=("short_conv",), mixture=mixture)
+    for family in ("plain", "spectral", "wave"):
+        (tmp_path / family).mkdir()
+        model = ModelConfig(family=family, backbone=backbone, sparsity=SparsityConfig(k_ratio=0.5, min_k=2, weight=0.0))
+        _, lines = run(tmp_path / family, LossConfig(), model)
+        for line in lines:
+            # Two blocks of experts; even use costs 1 each.
+            assert 4 * 0.98 < line["aux"] < 4 * 2
+            assert line["loss"] == pytest.approx(line["ce"] + line["aux"], rel=1e-5)

@@ -11,9 +11,10 @@ from undula.mixers.base import State
 from undula.models.audio_layers import FrameLayers, frame_mask
 from undula.models.backbone import States
 from undula.nn.filterbank import checked_range
+from undula.ops.overlap import overlap_add
 from undula.ops.phase import full_precision
 from undula.ops.stft import tight_hann, windowed_frames
-from undula.ops.synthesis import overlap_add, sinusoid_frames
+from undula.ops.synthesis import sinusoid_frames
 from undula.shapes import PaddingMask, Sequence
 from undula.wave import Wave
 

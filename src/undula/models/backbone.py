@@ -182,11 +182,7 @@ def build_experts(config: BackboneConfig) -> MixtureOfExperts | None:
     mixture = config.mixture
     if not mixture.experts:
         return None
-    # The block of phases has dropout inside its feed-forward, too; the others only after it.
-    inside = config.dropout if config.block == "phase_parallel" else 0.0
-    return MixtureOfExperts(
-        config.d_model, config.d_ff, mixture.experts, mixture.active, inside, balance=mixture.balance
-    )
+    return MixtureOfExperts(config.d_model, config.d_ff, mixture.experts, mixture.active, balance=mixture.balance)
 
 
 def _pyramids(config: BackboneConfig) -> tuple[nn.ModuleList, list[list[int]]]:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import undula.models.spectral  # noqa: F401  (adds its family)
 from undula.losses.sparsification import HarmonicSparsificationLoss
-from undula.mixers.base import Mixer, build_mixer
+from undula.mixers.base import MIXERS, Mixer, build_mixer
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.base import FAMILIES, LanguageModel
 from undula.models.config import CodecConfig, ModelConfig
@@ -25,8 +25,14 @@ def build_language_model(config: ModelConfig) -> LanguageModel:
     """Build a language model.
 
     Raises:
-        ValueError: for an unknown family, mixer or option, or widths that do not divide.
+        ValueError: for an unknown family, mixer or option, widths that do not divide, or a mixer that sees the future.
     """
+    for name in (*config.backbone.mixers, config.codec.mixer):
+        if not MIXERS[name].traits.causal:
+            raise ValueError(
+                f"{name} looks both ways, so a language model of it would read the answers; it serves encoders. "
+                "Causal mixers: " + ", ".join(other for other in MIXERS if MIXERS[other].traits.causal)
+            )
     return FAMILIES[config.family](config)
 
 

@@ -18,7 +18,7 @@ class LayerType(StrEnum):
     MOE = "moe"
     """As dense, with a mixture of experts as the feed-forward."""
     MULTISCALE = "multiscale"
-    """All modes, inside chunks and across them."""
+    """All modes, in chunks that tell each other their powers in twice as many bands."""
     HYBRID = "hybrid"
     """As dense, and every n-th layer attends."""
     ADAPTIVE = "adaptive"
@@ -36,6 +36,12 @@ class ModalityType(StrEnum):
 
 SELECTIVE = (LayerType.SPARSE, LayerType.ADAPTIVE)
 """Layers that choose modes; there is a choice in chunks alone."""
+
+CHUNKED = (*SELECTIVE, LayerType.MULTISCALE)
+"""Layers that transform in chunks in a language model; in an encoder all do."""
+
+SCALES = 8
+"""Bands of frequency of multiscale layers."""
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -152,7 +158,20 @@ class SpectralConfig:
 
 def _mixer(config: SpectralConfig, causal: bool) -> tuple[str, dict[str, Any]]:
     """The mixer of a layer and its options: the one place that knows."""
-    return "fft_conv", {}
+    kind = config.layer_type
+    if not config.use_hierarchical_fft or (causal and kind not in CHUNKED):
+        return "spectral_gate", {}
+    options: dict[str, Any] = {
+        "chunk_size": min(config.chunk_size, config.max_seq_len),
+        "sparsity": config.sparsity if kind in SELECTIVE else None,
+        "adaptive": kind == LayerType.ADAPTIVE and config.use_adaptive_sparsity,
+    }
+    if kind == LayerType.MULTISCALE:
+        options["num_freq_bands"] = SCALES
+    if causal:
+        return "hierarchical_fft", options
+    options["phase_aware"], options["cross_frequency"] = config.use_phase_aware, config.use_cross_frequency
+    return "spectral_frames", {**options, "dropout": config.dropout}
 
 
 def _named(field: str, got: str, kind: type[E]) -> E:

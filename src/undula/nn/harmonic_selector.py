@@ -1,13 +1,12 @@
 """Choosing the harmonics that matter at each position."""
 
-import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from undula.ops.topk import gumbel_like, hard_topk, soft_topk
+from undula.ops.topk import gumbel_like, hard_topk, logit_of_share, soft_topk
 from undula.shapes import Sequence
 from undula.wave import parts_of
 
@@ -84,7 +83,8 @@ class AdaptiveHarmonicSelector(nn.Module):
         self.share: nn.Sequential | None = None
         if use_dynamic_k:
             last = nn.Linear(hidden, 1)
-            nn.init.constant_(last.bias, _logit_of_share(self.base_k, self.min_k, num_harmonics))
+            above = (self.base_k - self.min_k) / max(num_harmonics - self.min_k, 1)
+            nn.init.constant_(last.bias, logit_of_share(above))
             self.share = nn.Sequential(nn.Linear(d_model, hidden), nn.LayerNorm(hidden), nn.SiLU(), last)
         self.register_buffer("ema_k", torch.tensor(float(self.base_k)))
         self.register_buffer("ema_sparsity", torch.tensor(1 - self.base_k / num_harmonics))
@@ -170,9 +170,3 @@ def _check(num_harmonics: int, d_model: int, k_ratio: float, temperature: float,
         raise ValueError(f"temperature={temperature}; wanted a positive number")
     if min_k < 1:
         raise ValueError(f"min_k={min_k}; wanted at least 1 harmonic")
-
-
-def _logit_of_share(k: int, least: int, most: int) -> float:
-    """Where a sigmoid starts, so that least + sigmoid (most - least) is k; kept off its flat ends."""
-    share = min(max((k - least) / max(most - least, 1), 0.02), 0.98)
-    return math.log(share / (1 - share))

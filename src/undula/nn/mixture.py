@@ -17,14 +17,14 @@ class MixtureOfExperts(nn.Module):
 
     Positions are gathered by expert, so each costs `num_active` feed-forwards however many there are. None is dropped:
     an expert takes as many as choose it, so neither other rows nor later positions matter. The router computes in
-    float32 or wider. How many positions each expert has is copied to the host, once a call.
+    float32 or wider. How many positions each expert has is copied to the host, once a call. Experts have no dropout
+    inside: which position its noise falls on would depend on where other positions go.
 
     Args:
         d_model: width.
         d_ff: hidden width of each expert.
         num_experts: experts in all.
         num_active: experts that each position uses.
-        dropout: probability, inside each expert.
         balance: weight of the load-balance loss beside the nats per token.
 
     Raises:
@@ -40,7 +40,6 @@ class MixtureOfExperts(nn.Module):
         d_ff: int,
         num_experts: int = 8,
         num_active: int = 2,
-        dropout: float = 0.0,
         *,
         balance: float = 0.01,
     ) -> None:
@@ -53,7 +52,7 @@ class MixtureOfExperts(nn.Module):
             raise ValueError(f"balance={balance}; wanted 0 or more")
         self.num_active, self.balance = num_active, balance
         self.router = nn.Linear(d_model, num_experts, bias=False)
-        self.experts = nn.ModuleList(SwiGLU(d_model, d_ff, dropout) for _ in range(num_experts))
+        self.experts = nn.ModuleList(SwiGLU(d_model, d_ff) for _ in range(num_experts))
         self._uneven: Tensor | None = None
 
     def forward(self, x: Sequence, attention_mask: PaddingMask | None = None) -> Sequence:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from undula.ops.fft import irfft, rfft
-from undula.ops.synthesis import overlap_add
+from undula.ops.overlap import overlap_add, tight
 
 
 def tight_hann(
@@ -25,9 +25,7 @@ def tight_hann(
     if not 1 <= hop_length < n_fft:
         raise ValueError(f"hop_length={hop_length} is not in [1, n_fft - 1]; choose a hop below n_fft={n_fft}")
     window = torch.hann_window(n_fft, device=device, dtype=torch.float64)
-    rows = F.pad(window, (0, -n_fft % hop_length)).view(-1, hop_length)
-    power = rows.square().sum(0).repeat(len(rows))[:n_fft]
-    return (window / power.sqrt()).to(dtype or torch.float32)
+    return tight(window, hop_length).to(dtype or torch.float32)
 
 
 def stft(

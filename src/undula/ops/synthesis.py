@@ -5,7 +5,6 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from undula.ops.phase import full_precision, wide_dtype
 
@@ -54,16 +53,6 @@ def fading_window(hop_length: int, device: torch.device, dtype: torch.dtype) -> 
     """Return cos^2(pi n / (2 hop)) for n = -hop .. hop - 1: 1 in the middle; shifts by one hop sum to 1."""
     n = torch.arange(-hop_length, hop_length, device=device, dtype=wide_dtype(device))
     return torch.cos(math.pi * n / (2 * hop_length)).square().to(dtype)
-
-
-def overlap_add(frames: Float[Tensor, "*batch T L"], hop_length: int) -> Float[Tensor, "*batch samples"]:
-    """Return the sum of frames laid `hop_length` samples apart: (T - 1) hop + L samples, none for no frame."""
-    steps, width = frames.shape[-2:]
-    if steps == 0:
-        return frames.new_zeros(*frames.shape[:-2], 0)
-    total = (steps - 1) * hop_length + width
-    columns = frames.flatten(0, -3).transpose(-1, -2) if frames.ndim > 2 else frames.t()[None]
-    return F.fold(columns, (1, total), (1, width), stride=(1, hop_length)).reshape(*frames.shape[:-2], total)
 
 
 def _radians(turns: Tensor, dtype: torch.dtype) -> Tensor:

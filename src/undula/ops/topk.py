@@ -1,5 +1,7 @@
 """Choosing k of H: the exact choice, and a smooth one that sums to k and passes gradients on."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -52,6 +54,12 @@ def soft_topk(
     step = (torch.sigmoid(s - theta[..., None]).sum(-1) - wanted) / slope
     reached = theta + step.clamp(-1, 1)
     return torch.sigmoid(s - reached[..., None]).to(scores.dtype)
+
+
+def logit_of_share(share: float) -> float:
+    """Return where a sigmoid starts so that it gives `share`; kept off its flat ends, where it would not learn."""
+    inside = min(max(share, 0.02), 0.98)
+    return math.log(inside / (1 - inside))
 
 
 def gumbel_like(scores: Float[Tensor, "*batch H"]) -> Float[Tensor, "*batch H"]:

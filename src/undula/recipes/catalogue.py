@@ -9,6 +9,7 @@ from typing import Any
 
 from undula.data.config import DataConfig
 from undula.models.config import BackboneConfig, BlockName, CodecConfig, ModelConfig
+from undula.models.spectral_config import SpectralConfig
 from undula.names import Registry
 from undula.optim.config import OptimConfig
 from undula.recipes import wave_gpt as wave_native
@@ -129,6 +130,25 @@ def short_conv_lm() -> TrainConfig:
     return _text("short_conv_lm", _plain("short_conv", d_ff=336))
 
 
+@RECIPES.register("spectral_lm")
+def spectral_lm() -> TrainConfig:
+    """Long filters in bands of timescales, each band with a gate that the text sets: a dense spectral model."""
+    return _text("spectral_lm", _spectral("dense", d_ff=328))
+
+
+@RECIPES.register("spectral_hybrid_lm")
+def spectral_hybrid_lm() -> TrainConfig:
+    """The same, and every second layer attends."""
+    model = _spectral("hybrid", d_ff=336, attention_every=2)
+    return _text("spectral_hybrid_lm", changed(model, {"backbone.mixer_options.attention": TUNED}))
+
+
+@RECIPES.register("spectral_adaptive_lm")
+def spectral_adaptive_lm() -> TrainConfig:
+    """Filters that each 16 tokens set anew from what was before; heads keep a share of them that they learn."""
+    return _text("spectral_adaptive_lm", _spectral("adaptive", d_ff=296, chunk_size=16))
+
+
 @RECIPES.register("wave_gpt")
 def wave_gpt() -> TrainConfig:
     """A Wave-Native GPT of the documented small size: wave packets that interfere."""
@@ -168,6 +188,22 @@ def _text(name: str, model: ModelConfig) -> TrainConfig:
 def _plain(mixer: str, d_ff: int, **options: Any) -> ModelConfig:
     backbone = _backbone(mixer, 128, d_ff, "pre_norm", options)
     return ModelConfig(family="plain", backbone=backbone)
+
+
+def _spectral(layer_type: str, d_ff: int, **described: Any) -> ModelConfig:
+    config = SpectralConfig(
+        vocab_size=ModelConfig().vocab_size,
+        embed_dim=128,
+        hidden_dim=128,
+        num_layers=4,
+        num_heads=4,
+        layer_type=layer_type,
+        dropout=DROPOUT,
+        tie_word_embeddings=False,
+        **described,
+    )
+    # Nothing in these models counts positions: they take texts of any length.
+    return changed(config.model(), {"backbone.d_ff": d_ff, "context_length": None})
 
 
 def _wave(mixer: str, d_ff: int, **options: Any) -> ModelConfig:

@@ -1,0 +1,350 @@
+"""A bank of damped harmonics whose gains each chunk of a sequence sets anew, from what the chunks before it held."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from undula.nn.norms import RMSNorm
+from undula.ops.chunk_harmonics import (
+    absorbed,
+    carried,
+    power_pairs,
+    sounded,
+    sounded_kept,
+    taken,
+    turned,
+)
+from undula.ops.fft import conv_rows
+from undula.ops.kernel_attention import elu_plus_one
+from undula.ops.phase import full_precision
+from undula.ops.spectral_bands import log_bands
+from undula.ops.topk import soft_topk
+
+SMALL = 0.04
+"""Size that the harmonics start with, beside a direct path of 1."""
+
+FEATURES = 8
+"""Width of a head's queries, keys and values."""
+
+LIMIT = 2.0
+"""Most that the logarithm of a gain can move: gains lie between e^-2 and e^2 of their own."""
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""Multiples of it, modulo 1, fill the interval evenly, however many there are."""
+
+LEAST, MOST = 0.12, 0.45
+"""Range of the share of modes that a head keeps when it learns it."""
+
+Frames = Float[Tensor, "N B C E L"]
+States = Float[Tensor, "N 2 M B C1 E"]
+"""Before each chunk and after the last."""
+
+
+class Memory(NamedTuple):
+    """What is known of a sequence: states of modes, steps into the chunk, sums over chunks, and the chunk's plan."""
+
+    modes: Float[Tensor, "B N 2 M E"]
+    position: Int[Tensor, " B"]
+    sums: Float[Tensor, "B N R R1"]
+    plan: Float[Tensor, "B N P"]
+
+
+class ChunkMemory(nn.Module):
+    """y(t) = direct u(t) + sum_m Re[a_m g_cm s_m(t)], s_m(t) = z_m s_m(t - 1) + u(t), with gains g of the chunk c of t.
+
+    Every head has M poles z, every channel weights a of its own. Gains e^(l + i theta), l bounded, come from the chunks
+    before c alone: each chunk's summary, the powers of its last states in bands of frequency, gives a query, a key and
+    a value; q_(c-1) sum_j<c phi(k_j) v_j^T, divided by q_(c-1) sum_j<c phi(k_j), is projected to l, theta and, where
+    modes are selected, to scores. The first chunk has gains of 1. A head then keeps the k modes of the highest scores
+    (log of their power, what the past says, a learned number) with weights of a relaxation that sums to the wanted k,
+    the same in training and use; the others are not computed.
+
+    Inside chunks: a convolution by transform, of 2 L points. Between them: the states, exactly. Cost T (log L + M), and
+    C D for C chunks; all chunks at once. In float32 or wider.
+
+    Args:
+        d_model: channels.
+        num_heads: heads; divides d_model.
+        num_modes: poles M of each head.
+        chunk_size: steps L of a chunk.
+        num_bands: bands of frequency that summaries distinguish.
+        sparsity: share of the modes that are kept, in (0, 1]; None: all.
+        adaptive: each head learns its share, between 0.12 and 0.45, from `sparsity` or from the middle on.
+
+    Raises:
+        ValueError: when heads do not divide the width, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_modes: int,
+        chunk_size: int,
+        num_bands: int,
+        sparsity: float | None,
+        adaptive: bool,
+    ) -> None:
+        super().__init__()
+        _check(d_model, num_heads, num_modes, chunk_size, num_bands, sparsity)
+        self.heads, self.chunk_size, self.num_bands = num_heads, chunk_size, num_bands
+        width, self.sparsity = d_model // num_heads, sparsity
+        self.decay_shift = nn.Parameter(0.2 * torch.randn(num_heads, num_modes))
+        self.frequency_shift = nn.Parameter(0.1 * torch.randn(num_heads, num_modes))
+        self.gain = nn.Parameter(SMALL * torch.randn(num_heads, 2, num_modes, width) / math.sqrt(2 * num_modes))
+        self.direct = nn.Parameter(torch.ones(num_heads, width))
+        self.band_scales = nn.Parameter(torch.ones(num_bands, d_model) / num_bands)
+        self.norm = RMSNorm(d_model)
+        self.in_proj = nn.Linear(d_model, 3 * num_heads * FEATURES, bias=False)
+        self.selects = adaptive or sparsity is not None
+        self.to_plan = nn.Parameter(0.1 * torch.randn(num_heads, FEATURES, (3 if self.selects else 2) * num_modes))
+        if self.selects:
+            self.preference = nn.Parameter(0.1 * torch.randn(num_heads, num_modes))
+        if adaptive:
+            share = (LEAST + MOST) / 2 if sparsity is None else min(max(sparsity, LEAST + 0.01), MOST - 0.01)
+            level = (share - LEAST) / (MOST - LEAST)
+            self.share_logit = nn.Parameter(torch.full((num_heads,), math.log(level / (1 - level))))
+        self.adaptive = adaptive
+
+    @property
+    def modes(self) -> int:
+        """Number of poles of each head."""
+        return self.decay_shift.shape[1]
+
+    def shares(self) -> Float[Tensor, " N"]:
+        """Return the share of its modes that each head keeps."""
+        if self.adaptive:
+            return LEAST + (MOST - LEAST) * torch.sigmoid(self.share_logit.to(self._wide()))
+        return self.decay_shift.new_full(
+            (self.heads,), 1.0 if self.sparsity is None else self.sparsity, dtype=self._wide()
+        )
+
+    def forward(
+        self, u: Float[Tensor, "B D T"], leading: Int[Tensor, " B"] | None = None, memory: Memory | None = None
+    ) -> tuple[Float[Tensor, "B D T"], Memory | None]:
+        """Return the outputs, and with a memory the next one.
+
+        Args:
+            u: inputs, silent at padding.
+            leading: steps of padding that each row begins with: its chunks are counted from its first real step. With a
+                memory they change nothing.
+            memory: of the steps before; None: there are none, and none is returned.
+        """
+        steps, wide = u.shape[-1], self._wide(u)
+        start = None if memory is None else memory.position
+        if leading is not None:
+            start = -leading if start is None else start - leading
+        before = self.no_past(len(u), device=u.device, dtype=wide) if memory is None else memory
+        with full_precision(u):
+            frames = self._frames(u.to(wide), start, late=memory is not None)
+            y, states, sums, plans = self._heard(frames, before)
+            y = rearrange(y, "n b c e l -> b (n e) (c l)")
+            if start is None:
+                return y[..., :steps].to(u.dtype), None
+            index = (torch.arange(steps, device=u.device) + start[:, None]).clamp_min(0)
+            y = y.gather(-1, index[:, None].expand(-1, y.shape[1], -1)).to(u.dtype)
+            return y, None if memory is None else self._after(frames, memory, start + steps, states, sums, plans)
+
+    def _wide(self, like: Tensor | None = None) -> torch.dtype:
+        return torch.promote_types((self.gain if like is None else like).dtype, torch.float32)
+
+    def _poles(self, dtype: torch.dtype) -> tuple[Float[Tensor, "N M"], Float[Tensor, "N M"]]:
+        """Decays and frequencies: parameters are what they differ by from where they start, so that rounding is small.
+
+        In every head decays spread from half a step's forgetting to 500 steps of memory; frequencies are spread evenly
+        over [0, pi) radians per step in the last head, over less and less of it down to none in the first.
+        """
+        heads, modes, device = self.heads, self.modes, self.decay_shift.device
+        fast, slow = math.log(0.5), math.log(0.002)
+        log_decay = fast + (slow - fast) * torch.arange(modes, device=device, dtype=dtype) / max(modes - 1, 1)
+        across = torch.arange(heads, device=device, dtype=dtype)[:, None] / max(heads - 1, 1)
+        place = torch.arange(heads * modes, device=device, dtype=dtype).view(heads, modes) * GOLDEN % 1
+        return (log_decay + self.decay_shift.to(dtype)).exp(), math.pi * across * place + self.frequency_shift.to(dtype)
+
+    def _frames(self, u: Float[Tensor, "B D T"], start: Int[Tensor, " B"] | None, late: bool) -> Frames:
+        """Chunks of the inputs, the first step of each row standing at `start` of its first chunk."""
+        if start is not None:
+            room = u.shape[-1] + (self.chunk_size - 1 if late else 0)
+            index = torch.arange(room, device=u.device) - start[:, None]
+            inside = (index >= 0) & (index < u.shape[-1])
+            index = index.clamp(0, u.shape[-1] - 1)[:, None].expand(-1, u.shape[1], -1)
+            u = torch.where(inside[:, None], u.gather(-1, index), 0.0)
+        u = F.pad(u, (0, -u.shape[-1] % self.chunk_size))
+        return rearrange(u, "b (n e) (c l) -> n b c e l", n=self.heads, l=self.chunk_size).contiguous()
+
+    def _heard(self, frames: Frames, memory: Memory) -> tuple[Frames, States, Tensor, Tensor]:
+        """Outputs; states, sums and plans before each chunk and after the last. The first state is still to come.
+
+        What the memory holds sounds from its position in the first chunk on, and is in the states from the second on.
+        """
+        decay, frequency = self._poles(frames.dtype)
+        length, device = self.chunk_size, frames.device
+        table = power_pairs(decay, frequency, torch.arange(length + 1, device=device))
+        modes = rearrange(memory.modes, "b n two m e -> n two m b e")
+        added = absorbed(frames, table[..., :-1])
+        first = added[:, :, :, :, 0] + turned(modes, table[..., length - memory.position][..., None])
+        states = carried(torch.cat([first[:, :, :, :, None], added[:, :, :, :, 1:]], 4), decay, frequency, length)
+        plans, sums = self._plans(states[:, :, :, :, 1:], memory)
+        gains, kept = self._gains(plans[:, :-1])
+        here, weights = states[:, :, :, :, :-1], self.gain.to(decay.dtype)[:, :, :, None, None]
+        if kept is not None:
+            here, weights = taken(here, kept), taken(weights.expand(-1, -1, -1, *kept.shape[2:], -1), kept)
+        weights = turned(weights, gains[..., None])
+        rings, tail = turned(here, weights), table[..., 1:]
+        if kept is None:
+            filters, y = sounded(weights, table[..., :-1]), sounded(rings, tail)
+        else:
+            filters, y = sounded_kept(weights, table[..., :-1], kept), sounded_kept(rings, tail, kept)
+        filters[..., 0] += self.direct.to(decay.dtype)[:, None, None]
+        y = y + conv_rows(frames.flatten(0, 3)[None], filters.flatten(0, 3))[0].view_as(frames)
+        # A first chunk that has begun before: its past rings from where it stands, not from the chunk's start.
+        since = (torch.arange(length, device=device) - memory.position[:, None]).clamp_min(0)
+        past = modes if kept is None else taken(modes[:, :, :, :, None], kept[..., :1])[..., 0, :]
+        past = turned(past, weights[:, :, :, :, 0])
+        late = tail[..., since]
+        late = late if kept is None else taken(late[:, :, :, :, None], kept[..., :1])[..., 0, :]
+        ringing = torch.einsum("nmbe,nmbl->nbel", past[:, 0], late[:, 0])
+        ringing = ringing - torch.einsum("nmbe,nmbl->nbel", past[:, 1], late[:, 1])
+        return torch.cat([y[:, :, :1] + ringing[:, :, None], y[:, :, 1:]], 2), states, sums, plans
+
+    def _plans(
+        self, states: Float[Tensor, "N 2 M B C E"], memory: Memory
+    ) -> tuple[Float[Tensor, "B C1 N P"], Float[Tensor, "B C1 N R R1"]]:
+        """Plans and sums before each chunk and after the last, from the states at their ends."""
+        decay, frequency = self._poles(states.dtype)
+        power = (states[:, 0].square() + states[:, 1].square()) * -torch.expm1(-2 * decay)[..., None, None, None]
+        bands = log_bands(frequency.abs().flatten() / (2 * math.pi), self.num_bands).unflatten(1, frequency.shape)
+        heard = torch.einsum("xnm,nmbce->bcxne", bands, power).log1p().flatten(-2)
+        summary = self.norm((heard * self.band_scales.to(heard.dtype)).sum(2))
+        qkv = F.linear(summary, self.in_proj.weight.to(summary.dtype))
+        q, k, v = qkv.unflatten(-1, (3, self.heads, FEATURES)).unbind(2)
+        pairs = elu_plus_one(k)[..., None] * F.pad(v, (0, 1), value=1.0)[..., None, :]
+        sums = torch.cat([memory.sums[:, None], pairs], 1).cumsum(1)
+        counted = torch.einsum("bcnr,bcnrs->bcns", elu_plus_one(q), sums[:, 1:])
+        plan = torch.einsum("bcnr,nrp->bcnp", counted[..., :-1] / counted[..., -1:], self.to_plan.to(counted.dtype))
+        if self.selects:
+            loud = rearrange(power.mean(-1).log1p(), "n m b c -> b c n m")
+            plan = torch.cat([plan[..., : -self.modes], plan[..., -self.modes :] + loud], -1)
+        return torch.cat([memory.plan[:, None], plan], 1), sums
+
+    def _gains(
+        self, plans: Float[Tensor, "B C N P"]
+    ) -> tuple[Float[Tensor, "N 2 K B C"], Int[Tensor, "N K B C"] | None]:
+        """Gains of the modes of each chunk, or of the K that may be kept and which these are."""
+        plan = rearrange(plans, "b c n (p m) -> p b c n m", m=self.modes)
+        size, angle = (LIMIT * torch.tanh(plan[0] / LIMIT)).exp(), plan[1]
+        kept = None
+        if self.selects:
+            scores = plan[2] + self.preference.to(plans.dtype)
+            share, kept = self._weights(scores)
+            size, angle = size.gather(-1, kept) * share, angle.gather(-1, kept)
+            kept = rearrange(kept, "b c n k -> n k b c")
+        pairs = torch.stack([size * angle.cos(), size * angle.sin()])
+        return rearrange(pairs, "two b c n k -> n two k b c"), kept
+
+    def _weights(self, scores: Float[Tensor, "B C N M"]) -> tuple[Float[Tensor, "B C N K"], Int[Tensor, "B C N K"]]:
+        """Weights of the K best modes and which they are; beyond a head's own k the weights are 0.
+
+        (m - m') / (1 - m') with the relaxation m, which sums to the wanted k, and its value m' for the best mode that
+        is not kept. Where two modes change places both have the weight 0: rounding cannot make the output jump.
+        """
+        most, wanted = self._most(), self.modes * self.shares().to(scores.dtype)
+        soft = F.pad(soft_topk(scores, wanted.expand(scores.shape[:-1])), (0, 1))
+        order = F.pad(scores.argsort(dim=-1, descending=True, stable=True), (0, 1), value=self.modes)
+        count = wanted.detach().round().clamp(1, most).long()[:, None].expand(*order.shape[:-1], 1)
+        bar = soft.gather(-1, order.gather(-1, count))
+        kept = order[..., :most]
+        return ((soft.gather(-1, kept) - bar) / (1 - bar)).clamp_min(0), kept
+
+    def _most(self) -> int:
+        """Modes that are computed where modes are selected: the most that a head can keep."""
+        share = MOST if self.adaptive else self.sparsity
+        return max(1, round(self.modes * (1.0 if share is None else share)))
+
+    def _after(
+        self, frames: Frames, memory: Memory, steps: Int[Tensor, " B"], states: States, sums: Tensor, plans: Tensor
+    ) -> Memory:
+        """The memory after `steps` steps from the start of the first chunk."""
+        length, rows = self.chunk_size, torch.arange(len(steps), device=steps.device)
+        chunk, position = steps // length, steps % length
+        decay, frequency = self._poles(frames.dtype)
+        table = power_pairs(decay, frequency, torch.arange(length + 1, device=steps.device))
+        index = steps[:, None] - length + torch.arange(length, device=steps.device)
+        begun = (index >= (chunk * length)[:, None]) & (index >= 0)
+        flat = rearrange(frames, "n b c e l -> b (n e) (c l)")
+        recent = flat.gather(-1, index.clamp_min(0)[:, None].expand(-1, flat.shape[1], -1))
+        recent = rearrange(torch.where(begun[:, None], recent, 0.0), "b (n e) l -> n b 1 e l", n=self.heads)
+        modes = absorbed(recent, table[..., :-1])[:, :, :, :, 0]
+        modes = modes + turned(states[:, :, :, rows, chunk], table[..., position][..., None])
+        faded = table[..., (steps - memory.position).clamp_max(length)][..., None]
+        old = turned(rearrange(memory.modes, "b n two m e -> n two m b e"), faded)
+        modes = torch.where((chunk == 0)[:, None], modes + old, modes)
+        return Memory(rearrange(modes, "n two m b e -> b n two m e"), position, sums[rows, chunk], plans[rows, chunk])
+
+    def step(
+        self, u: Float[Tensor, "B D"], real: Bool[Tensor, " B"] | None, memory: Memory
+    ) -> tuple[Float[Tensor, "B D"], Memory]:
+        """Return one output and the next memory, at a cost of M operations for each channel."""
+        wide = self._wide(u)
+        with full_precision(u):
+            decay, frequency = self._poles(wide)
+            now = power_pairs(decay, frequency, torch.ones(1, dtype=torch.long, device=u.device))
+            fresh = u.to(wide).unflatten(-1, (self.heads, -1))
+            old = rearrange(memory.modes, "b n two m e -> n two m b e")
+            new = turned(old, now[..., None])
+            new = torch.stack([new[:, 0] + rearrange(fresh, "b n e -> n 1 b e"), new[:, 1]], 1)
+            gains, kept = self._gains(memory.plan[:, None])
+            if kept is not None:
+                gains = torch.zeros(*old.shape[:-1], 1, dtype=wide, device=u.device).scatter(
+                    2, kept[:, None].expand_as(gains), gains
+                )
+            weights = turned(self.gain.to(wide)[:, :, :, None], gains)
+            y = self.direct.to(wide) * fresh + turned(new, weights)[:, 0].sum(1).transpose(0, 1)
+            there = torch.ones_like(memory.position) if real is None else real.long()
+            modes = torch.where(there.bool()[:, None], new, old)
+            after = Memory(rearrange(modes, "n two m b e -> b n two m e"), memory.position + there, *memory[2:])
+            return y.flatten(1).to(u.dtype), self._turned_page(after, modes)
+
+    def _turned_page(self, memory: Memory, modes: Float[Tensor, "N 2 M B E"]) -> Memory:
+        """The memory with a new plan in the rows whose chunk is full."""
+        full = memory.position == self.chunk_size
+        if not full.any():
+            return memory
+        plans, sums = self._plans(modes[:, :, :, :, None], memory)
+        there = full[:, None, None]
+        return Memory(
+            memory.modes,
+            torch.where(full, 0, memory.position),
+            torch.where(there[..., None], sums[:, 1], memory.sums),
+            torch.where(there, plans[:, 1], memory.plan),
+        )
+
+    def no_past(self, batch_size: int, *, device: torch.device, dtype: torch.dtype) -> Memory:
+        """Return the memory before the first step: silence."""
+        parts = (self.heads, 2, self.modes, self.gain.shape[-1])
+        return Memory(
+            torch.zeros(batch_size, *parts, device=device, dtype=dtype),
+            torch.zeros(batch_size, dtype=torch.long, device=device),
+            torch.zeros(batch_size, self.heads, FEATURES, FEATURES + 1, device=device, dtype=dtype),
+            torch.zeros(batch_size, self.heads, self.to_plan.shape[-1], device=device, dtype=dtype),
+        )
+
+
+def _check(
+    d_model: int, num_heads: int, num_modes: int, chunk_size: int, num_bands: int, sparsity: float | None
+) -> None:
+    sizes = {"num_heads": num_heads, "num_modes": num_modes, "chunk_size": chunk_size, "num_freq_bands": num_bands}
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}; wanted at least 1")
+    if d_model % num_heads:
+        raise ValueError(f"d_model={d_model} is not a multiple of num_heads={num_heads}; make them agree")
+    if sparsity is not None and not 0 < sparsity <= 1:
+        raise ValueError(
+            f"sparsity={sparsity}; wanted the share of modes to keep, above 0 and up to 1, or None for all"
+        )
