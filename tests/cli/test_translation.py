@@ -39,10 +39,10 @@ def test_a_run_is_scored_with_each_search(run, capsys):
     assert main(["evaluate", str(run), "--beams", "[1,2]", *penalties, "--data", str(run.parent / "pairs")]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()[:1].isdigit()]
     assert [row[:3] for row in rows[1:]] == [
-        ["2", "0.5", "0.0"],
+        ["2", "0.5", "0"],
         ["2", "0.5", "0.2"],
-        ["2", "1.0", "0.0"],
-        ["2", "1.0", "0.2"],
+        ["2", "1", "0"],
+        ["2", "1", "0.2"],
     ]
     assert rows[0][0] == "1"
     assert len({row[-1] for row in rows}) == 1

@@ -230,6 +230,7 @@ def test_bad_input_is_refused():
         (lambda: model(), "got neither input_ids nor encoder_outputs; give the sources"),
         (lambda: model(tokens(1, 5)), "got neither decoder_input_ids nor labels; give one of them"),
         (lambda: model(tokens(2, 5), decoder_input_ids=tokens(3, 2)), "got 2 sources and 3 targets"),
+        (lambda: model(tokens(2, 5), decoder_input_ids=tokens(3, 2), use_cache=True), "got 2 sources and 3 targets"),
         (lambda: generated(model, torch.full((2, 4), PAD)), "source 0 is empty: nothing but padding"),
         (lambda: generated(model, tokens(2, 0)), r"the source has the shape \(2, 0\), no token"),
         (lambda: generated(tiny("fft_conv"), prompts(1, 4), num_beams=2, coverage_penalty=1.0), "no source to cover"),

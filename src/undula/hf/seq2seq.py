@@ -200,6 +200,8 @@ class UndulaForSeq2SeqLM(WholeModel, Decoding, GenerationMixin):
         hidden, real = source.last_hidden_state, source.mask
         if hidden is None:
             raise ValueError("encoder_outputs hold no last_hidden_state; give what the encoder returned")
+        if len(hidden) != len(target):
+            raise ValueError(f"got {len(hidden)} sources and {len(target)} targets; give one target to each")
         # A compiled graph must not depend on the values.
         whole = real is None or (not torch.compiler.is_compiling() and bool(real.all()))
         memory = Memory(hidden, None if real is None or whole else real.bool())

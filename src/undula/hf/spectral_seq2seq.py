@@ -105,8 +105,8 @@ class SpectralSeq2Seq(nn.Module):
     ) -> Int[Tensor, "R T"]:
         """Return targets (B * num_return_sequences, at most max_length) that begin with bos_token_id, best first.
 
-        After an end there is padding alone. This is transformers' `generate` of the model in `model`, where all that it
-        knows is to be had; see `Decoding.generate` and `generation.beam_search.BeamPlan` for beams.
+        After an end there is padding alone. This is `generate` of the model in `model`, which knows more options; see
+        `generation.beam_search.BeamPlan` for those of beams.
 
         Args:
             src: sources.
@@ -126,9 +126,7 @@ class SpectralSeq2Seq(nn.Module):
             ValueError: for an empty source, or options that are out of bounds or contradict each other.
         """
         options: dict[str, Any] = {
-            "max_length": max_length,
-            "min_length": min_length,
-            "num_beams": num_beams,
+            **{"max_length": max_length, "min_length": min_length, "num_beams": num_beams},
             "repetition_penalty": repetition_penalty,
             "no_repeat_ngram_size": no_repeat_ngram_size,
             "num_return_sequences": num_return_sequences,

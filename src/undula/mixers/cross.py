@@ -19,27 +19,24 @@ class Memory(State):
     real: Bool[Tensor, "B S"] | None
 
 
-@dataclass
-class SourceState(State):
-    """What a cross mixer keeps of a source: computed once, read at every step, never changed."""
-
-
 class CrossMixer(nn.Module):
     """Maps positions (B, T, D) and a source to (B, T, D): each position reads the whole source, and no other position.
+
+    What is kept of a source is computed once, read at every step, and never changed.
 
     The last projection is called `out_proj`, as that of every mixer.
     """
 
     @abstractmethod
-    def absorb(self, memory: Memory) -> SourceState:
+    def absorb(self, memory: Memory) -> State:
         """Return what is kept of a source; padding leaves no trace in it."""
 
     @abstractmethod
-    def forward(self, x: Sequence, source: SourceState) -> Sequence:
+    def forward(self, x: Sequence, source: State) -> Sequence:
         """Return what each position reads."""
 
     @abstractmethod
-    def alignment(self, x: Sequence, source: SourceState) -> Float[Tensor, "B N T S"]:
+    def alignment(self, x: Sequence, source: State) -> Float[Tensor, "B N T S"]:
         """Return the weight of each source position in what a position reads, by heads: at least 0, 1 in sum."""
 
 

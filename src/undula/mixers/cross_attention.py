@@ -7,14 +7,15 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from undula.mixers.cross import CROSS_MIXERS, CrossMixer, Memory, SourceState
+from undula.mixers.base import State
+from undula.mixers.cross import CROSS_MIXERS, CrossMixer, Memory
 from undula.nn.norms import RMSNorm
 from undula.ops.attention import cross_sdpa, cross_weights
 from undula.shapes import Sequence
 
 
 @dataclass
-class KeysAndValues(SourceState):
+class KeysAndValues(State):
     """Keys and values of a source, and which of them are real (None: all)."""
 
     keys: Float[Tensor, "B N S E"]
@@ -53,13 +54,13 @@ class CrossAttention(CrossMixer):
         k, v = rearrange(self.kv_proj(memory.hidden), "b s (two n e) -> two b n s e", two=2, n=self.num_heads)
         return KeysAndValues(self.k_norm(k), v, memory.real)
 
-    def forward(self, x: Sequence, source: SourceState) -> Sequence:
+    def forward(self, x: Sequence, source: State) -> Sequence:
         """Attend; see `CrossMixer.forward`."""
         source = cast(KeysAndValues, source)
         out = cross_sdpa(self._queries(x), source.keys, source.values, source.real)
         return self.out_proj(rearrange(out, "b n t e -> b t (n e)"))
 
-    def alignment(self, x: Sequence, source: SourceState) -> Float[Tensor, "B N T S"]:
+    def alignment(self, x: Sequence, source: State) -> Float[Tensor, "B N T S"]:
         """Return the attention weights."""
         source = cast(KeysAndValues, source)
         return cross_weights(self._queries(x), source.keys, source.real)

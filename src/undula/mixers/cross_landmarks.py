@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undula.mixers.cross import CROSS_MIXERS, CrossMixer, Memory, SourceState
+from undula.mixers.base import State
+from undula.mixers.cross import CROSS_MIXERS, CrossMixer, Memory
 from undula.nn.norms import RMSNorm
 from undula.ops.attention import cross_sdpa, cross_weights
 from undula.ops.landmarks import spectral_landmarks
@@ -18,7 +19,7 @@ from undula.shapes import Sequence
 
 
 @dataclass
-class LandmarkState(SourceState):
+class LandmarkState(State):
     """Keys of the landmarks, what each of them gathered, which of them there are, and the weights of the gathering."""
 
     landmarks: Float[Tensor, "B N M E"]
@@ -81,14 +82,14 @@ class CrossLandmarks(CrossMixer):
         weights = cross_weights(c, k, real, -self.log_sharpness.exp()[:, None, None] * distance)
         return LandmarkState(c, weights @ v, there, weights)
 
-    def forward(self, x: Sequence, source: SourceState) -> Sequence:
+    def forward(self, x: Sequence, source: State) -> Sequence:
         """Read; see `CrossMixer.forward`."""
         source = cast(LandmarkState, source)
         q = self.q_norm(self._by_heads(self.q_proj(x)))
         out = cross_sdpa(q, source.landmarks, source.gathered, source.there)
         return self.out_proj(rearrange(out, "b n t e -> b t (n e)"))
 
-    def alignment(self, x: Sequence, source: SourceState) -> Float[Tensor, "B N T S"]:
+    def alignment(self, x: Sequence, source: State) -> Float[Tensor, "B N T S"]:
         """Return the weights of landmarks, passed on to the positions that these gather."""
         source = cast(LandmarkState, source)
         q = self.q_norm(self._by_heads(self.q_proj(x)))

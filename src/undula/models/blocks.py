@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from undula.mixers.attention import FlashAttention
 from undula.mixers.base import Mixer, State
-from undula.mixers.cross import CrossMixer, Memory, SourceState
+from undula.mixers.cross import CrossMixer, Memory
 from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.mixture import feed_forward
@@ -194,7 +194,7 @@ class CrossedState(State):
     """The state of a block's mixer, and what its cross mixer keeps of the source."""
 
     mixer: State
-    source: SourceState
+    source: State
 
 
 class PreNormBlock(nn.Module):
@@ -258,7 +258,7 @@ class PreNormBlock(nn.Module):
         return x if new is None else (x, new)
 
 
-def _source(cross: CrossMixer, state: CrossedState | None, memory: Memory | None) -> SourceState:
+def _source(cross: CrossMixer, state: CrossedState | None, memory: Memory | None) -> State:
     if state is not None:
         return state.source
     if memory is None:

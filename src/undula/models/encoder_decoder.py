@@ -41,7 +41,7 @@ class EncoderDecoder(nn.Module):
         width = decoder.d_model
         narrow = config.embedding.width or width
         self.embedding = TokenTable(config.vocab_size, width, narrow)
-        self.encoder, self.decoder = Backbone(encoder), Backbone(decoder)
+        self.decoder, self.encoder = Backbone(decoder), Backbone(encoder)
         self.head = TokenHead(config.vocab_size, width, narrow, tied=config.embedding.tied)
         initialise(self, max(encoder.num_layers, decoder.num_layers))
 
