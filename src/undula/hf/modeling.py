@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast, MoeCausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
 from undula.config import to_dict
@@ -25,6 +25,7 @@ from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_u
 from undula.hf.loading import WholeModel
 from undula.models.backbone import Backbone, LayerHook, collector
 from undula.models.language_model import build_language_model
+from undula.models.pieces import loss_in_pieces
 from undula.ops.metrics import IGNORED, summed_nats
 from undula.ops.packing import Lengths, repack, starts, unpack
 from undula.shapes import Logits, TokenIds
@@ -71,8 +72,9 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
         cu_seq_lens_k: Int[Tensor, " bounds"] | None = None,
         max_length_q: int | None = None,
         max_length_k: int | None = None,
+        piece: int = 0,
         **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
+    ) -> CausalLMOutputWithPast | MoeCausalLMOutputWithPast:
         """Return scores, and the loss where labels are given.
 
         Args:
@@ -88,6 +90,8 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
             num_items_in_batch: what the summed loss is divided by, instead of the labels of this call.
             seq_idx, cu_seq_lens_q: documents of packed rows, which then do not see each other.
             cu_seq_lens_k, max_length_q, max_length_k: say the same again.
+            piece: read this many tokens at a time, see `loss_in_pieces`; returns the loss alone, and as `aux_loss` what
+                the model adds to it. 0: whole.
             kwargs: shift_labels, (B, T): labels that are shifted already; position t is held against label t.
 
         Raises:
@@ -103,6 +107,10 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
         mask = padding_mask(attention_mask, input_ids, 0 if cache is None else cache.seen_tokens)
         positions = position_ids if attention_mask is None else None
         lengths = document_lengths(input_ids, positions, seq_idx, cu_seq_lens_q, cache)
+        if piece:
+            if cache is not None or lengths is not None or output_hidden_states:
+                raise ValueError("piece gives the loss alone; leave out caches, packed rows and output_hidden_states")
+            return self._in_pieces(input_ids, mask, _shifted(labels, shift_labels), piece, num_items_in_batch)
         layers: list[Tensor] = []
         watch = collector(layers) if output_hidden_states else None
         logits = self._scores(input_ids, mask, lengths, cache, watch)
@@ -118,12 +126,23 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
     def _loss(
         self, logits: Logits, labels: Tensor | None, shift_labels: Tensor | None, num_items: Tensor | int | None
     ) -> Tensor | None:
+        shift_labels = _shifted(labels, shift_labels)
         if shift_labels is None:
-            if labels is None:
-                return None
-            shift_labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+            return None
         nats, counted = summed_nats(logits, shift_labels.to(logits.device))
         return nats / (counted if num_items is None else num_items)
+
+    def _in_pieces(
+        self, ids: TokenIds, mask: Tensor | None, labels: Tensor | None, piece: int, num_items: Tensor | int | None
+    ) -> MoeCausalLMOutputWithPast:
+        if labels is None:
+            raise ValueError(
+                f"piece={piece} gives the loss alone, and there are no labels; give some, or leave piece out"
+            )
+        self._check_length(ids.shape[1])
+        got = loss_in_pieces(self.model, ids, labels.to(ids.device), piece, mask)
+        loss = got.nats / (got.count if num_items is None else num_items)
+        return MoeCausalLMOutputWithPast(loss=loss, aux_loss=got.aux)
 
     def _scores(
         self,
@@ -223,6 +242,13 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
         self._check_length(max(input_ids_length, generation_config.max_length or 0))
         base: Any = super()
         base._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
+
+
+def _shifted(labels: Tensor | None, shift_labels: Tensor | None) -> Tensor | None:
+    """The token after each position."""
+    if shift_labels is None and labels is not None:
+        return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    return shift_labels
 
 
 def _checkpointed(forward: Any, run: Any, *args: Any, **kwargs: Any) -> Any:
