@@ -3,7 +3,7 @@
 import pytest
 
 from undula.bench.records import read_records
-from undula.cli.bench import parsed_length
+from undula.cli.arguments import parsed_length
 from undula.cli.main import main
 
 
@@ -40,7 +40,9 @@ def test_measuring_and_the_table(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.strip() in document.read_text()
 
 
-@pytest.mark.parametrize(("text", "steps"), [("512", 512), ("4k", 4096), ("1K", 1024)])
+@pytest.mark.parametrize(
+    ("text", "steps"), [("512", 512), ("4k", 4096), ("1K", 1024), ("64k", 65536), ("128k", 131072), ("200k", 200000)]
+)
 def test_lengths(text, steps):
     assert parsed_length(text) == steps
 

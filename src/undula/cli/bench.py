@@ -22,7 +22,7 @@ from undula.bench.records import Record, append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import results_table, with_results
 from undula.cli import wave_gpt_bench
-from undula.cli.arguments import parser
+from undula.cli.arguments import parsed_length, parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
 from undula.config import from_dict
@@ -63,18 +63,6 @@ def run(arguments: list[str]) -> int:
     if arguments[0] not in kinds:
         raise unknown_name("measurement", arguments[0], kinds)
     return kinds[arguments[0]](arguments[1:])
-
-
-def parsed_length(text: str) -> int:
-    """Return a number of steps: 4096 for 4096 and for 4k.
-
-    Raises:
-        ValueError: for anything that is no positive whole number, with a k at its end or without.
-    """
-    digits, factor = (text[:-1], 1024) if text[-1:].lower() == "k" else (text, 1)
-    if not digits.isdecimal() or int(digits) < 1:
-        raise ValueError(f"length {text!r}; wanted a whole number such as 512 or 4k")
-    return int(digits) * factor
 
 
 def _train(arguments: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from undula.cli.arguments import parser
+from undula.cli.arguments import parsed_length, parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
 from undula.cli.sound import evaluate_sound
@@ -16,10 +16,14 @@ def run(arguments: list[str]) -> int:
     reader.add_argument(
         "--data", type=str, help="a file or folder of text, or of sound (default: what the run holds out)"
     )
+    reader.add_argument("--length", type=str, help="tokens in a window, such as 4k or 200k (default: the run's)")
+    reader.add_argument("--piece", type=int, help="tokens read at a time, 0 for all of a window (default: the run's)")
     asked = reader.parse_args(arguments)
     if late_import("undula.experiments.codec").is_codec_run(Path(asked.run)):
         return evaluate_sound(Path(asked.run), asked.data, console())
-    score = late_import("undula.experiments.run").evaluate_run(Path(asked.run), asked.data)
+    length = None if asked.length is None else parsed_length(asked.length)
+    evaluate_run = late_import("undula.experiments.run").evaluate_run
+    score = evaluate_run(Path(asked.run), asked.data, length=length, piece=asked.piece)
     rows = [
         ("bits per byte", f"{score.bits_per_byte:.4f}"),
         ("loss", f"{score.loss:.4f} nats per token"),
