@@ -31,6 +31,8 @@ from undula.mixers.phase_coherent import PhaseCoherentAttention as PhaseCoherent
 from undula.mixers.pure_wave import PureWaveAttention as PureWaveAttention
 from undula.mixers.pure_wave_linear import PureWaveLinearAttention as PureWaveLinearAttention
 from undula.mixers.short_conv import ShortConv as ShortConv
+from undula.mixers.spectral_filter import SpectralFilter as SpectralFilter
+from undula.mixers.spectral_gate import SpectralGate as SpectralGate
 from undula.models.audio_codec import AudioCodec as AudioCodec
 from undula.models.audio_decoder import AudioWaveDecoder as AudioWaveDecoder
 from undula.models.audio_encoder import AudioWaveEncoder as AudioWaveEncoder

@@ -5,6 +5,7 @@ import torch
 from tests.reference import cosine, interference, phase_coherent, pure_wave
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
+from tests.reference.spectral import spectral_filter_mixer, spectral_gate_mixer
 from undula.mixers.base import MIXERS, build_mixer
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.models.language_model import FAMILIES, build_language_model
@@ -37,6 +38,11 @@ OPTIONS = {
     "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
     "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],
     "short_conv": [{}, {"taps": 2, "short_conv": 1}, {"d_inner": 32}],
+    "spectral_filter": [
+        {"num_filters": 4, "filter_length": 40},
+        {"num_filters": 2, "filter_length": 5, "short_conv": 1, "d_inner": 32},
+    ],
+    "spectral_gate": [{}, {"num_bands": 2, "num_modes": 1, "short_conv": 1}],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 
@@ -44,7 +50,8 @@ ALTERNATIVES = {
     "phase_coherent": (
         {"harmonics": "shared", "phase_coherence_mode": "complex", "yarn_scale": 2.0},
         {"harmonics": "grouped", "yarn_scale": 4.0},
-    )
+    ),
+    "spectral_gate": ({"num_bands": 2}, {}),
 }
 """Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
@@ -106,6 +113,12 @@ REFERENCES = {
         x, p, options.get("kernel", "elu_plus_one"), causal, mask, linear=True
     ),
     "short_conv": lambda x, p, options, causal, mask: short_conv_mixer(x, p, causal, mask),
+    "spectral_filter": lambda x, p, options, causal, mask: spectral_filter_mixer(
+        x, p, options["filter_length"], causal, mask
+    ),
+    "spectral_gate": lambda x, p, options, causal, mask: spectral_gate_mixer(
+        x, p, HEADS, options.get("num_bands", 4), causal, mask
+    ),
 }
 """Float64 definitions that mixers are held against."""
 

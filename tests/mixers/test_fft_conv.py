@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from undula.mixers import fft_conv
+from undula.mixers import base
 from undula.mixers.fft_conv import FFTConv
 
 
@@ -12,7 +12,7 @@ def test_long_pieces_are_transformed_in_parts(monkeypatch):
     x = torch.randn(2, 23, 6, dtype=torch.float64)
     mask = torch.ones(2, 23, dtype=torch.bool)
     mask[1, :9] = False
-    monkeypatch.setattr(fft_conv, "PIECE", 5)
+    monkeypatch.setattr(base, "PIECE", 5)
     for given in (None, mask):
         streamed, _ = mixer(x, attention_mask=given, state=mixer.init_state(2))
         torch.testing.assert_close(streamed, mixer(x, attention_mask=given), atol=1e-12, rtol=0)

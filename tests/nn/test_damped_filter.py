@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from tests.reference.convolution import impulse_response as definition
+from undula.nn import damped_filter
 from undula.nn.damped_filter import DampedHarmonics
+from undula.ops import harmonics
 from undula.ops.fft import causal_conv
 
 
@@ -16,11 +18,24 @@ def test_convolution_cut_in_two_rings_on(cut):
     bank = DampedHarmonics(3, 4).double()
     u = torch.randn(2, 3, 13, dtype=torch.float64)
     whole = causal_conv(u, bank.impulse_response(13))
-    state = bank.absorb(u[..., :cut], torch.zeros(2, 3, 4, 2, dtype=torch.float64))
-    rest = causal_conv(u[..., cut:], bank.impulse_response(13 - cut)) + bank.ring_out(state, 13 - cut)
-    torch.testing.assert_close(rest, whole[..., cut:], atol=1e-12, rtol=0)
-    y, _ = bank.step(u[..., cut], state)
-    torch.testing.assert_close(y, whole[..., cut], atol=1e-12, rtol=0)
+    silent = bank.silence(2, None, None)
+    first, state = bank.resume(u[..., :cut], silent)
+    rest, _ = bank.resume(u[..., cut:], state)
+    torch.testing.assert_close(torch.cat([first, rest], dim=-1), whole, atol=1e-12, rtol=0)
+    y, _ = bank.resume(u[..., cut : cut + 1], state)
+    torch.testing.assert_close(y, whole[..., cut : cut + 1], atol=1e-12, rtol=0)
+    assert silent.count_nonzero() == 0
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_long_sequences_are_filtered_in_chunks_to_the_same_numbers(monkeypatch, causal):
+    bank = DampedHarmonics(3, 4).double()
+    u = torch.randn(2, 3, 23, dtype=torch.float64)
+    whole = bank(u, causal)
+    monkeypatch.setattr(damped_filter, "LONG", 22)
+    monkeypatch.setattr(harmonics, "CHUNK", 5)
+    torch.testing.assert_close(bank(u, causal), whole, atol=1e-12, rtol=0)
+    assert not torch.equal(bank(u, causal), whole)
 
 
 def test_starts_over_the_stated_range():
@@ -34,6 +49,15 @@ def test_starts_over_the_stated_range():
     power = bank.gain.square().sum((1, 2)).mean().item()
     assert power == pytest.approx(0.04**2, rel=0.1)
     assert bank.direct.tolist() == [1.0] * 200
+
+
+def test_filters_may_start_in_bands_of_decays():
+    band = torch.arange(4).repeat(50)
+    bank = DampedHarmonics(200, 8, slowest=0.5**5, band=band, num_bands=4)
+    typical = torch.stack([bank.log_decay[band == b].exp().median(dim=0).values for b in range(4)])
+    for b in range(4):
+        assert typical[b, 0].item() == pytest.approx(0.5 ** (b + 1), rel=0.2)
+        assert typical[b, -1].item() == pytest.approx(0.5 ** (b + 2), rel=0.2)
 
 
 def test_the_filter_is_computed_in_single_precision_at_least():
@@ -55,9 +79,9 @@ def test_the_filter_is_the_definition_with_a_direct_path():
 def test_mixed_precision_leaves_the_filter_alone():
     bank = DampedHarmonics(3, 4)
     u, state = torch.randn(2, 3, 9), torch.randn(2, 3, 4, 2)
-    want = (bank.impulse_response(50), bank.ring_out(state, 9), bank.absorb(u, state), *bank.step(u[..., 0], state))
+    want = (bank.impulse_response(50), *bank.resume(u, state), *bank.resume(u[..., :1], state))
     with torch.autocast("cpu", torch.bfloat16):
-        got = (bank.impulse_response(50), bank.ring_out(state, 9), bank.absorb(u, state), *bank.step(u[..., 0], state))
+        got = (bank.impulse_response(50), *bank.resume(u, state), *bank.resume(u[..., :1], state))
     assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 

@@ -6,7 +6,7 @@ import scipy.fft
 import torch
 
 from tests.reference.convolution import causal_conv as definition
-from undula.ops.fft import causal_conv, fast_length, irfft, rfft
+from undula.ops.fft import causal_conv, cyclic_conv, fast_length, irfft, rfft, two_sided_conv
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 16, 37])
@@ -20,6 +20,26 @@ def test_causal_convolution_has_the_gradients_of_the_sum(steps):
     u = torch.randn(2, 3, steps, dtype=torch.float64, requires_grad=True)
     h = torch.randn(3, steps, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(causal_conv, (u, h))
+
+
+@pytest.mark.parametrize(("steps", "taps"), [(9, 1), (9, 4), (12, 4), (5, 4), (5, 8)])
+def test_a_filter_may_be_of_any_length(steps, taps):
+    u, h = torch.randn(2, 3, steps, dtype=torch.float64), torch.randn(3, taps, dtype=torch.float64)
+    want = definition(u.numpy(), np.pad(h.numpy(), ((0, 0), (0, steps)))[:, :steps])
+    np.testing.assert_allclose(causal_conv(u, h).numpy(), want, atol=1e-12)
+    assert torch.autograd.gradcheck(causal_conv, (u.requires_grad_(), h.requires_grad_()))
+
+
+def test_both_sides_are_the_filter_and_its_mirror_with_the_present_once():
+    u, h = torch.randn(2, 3, 7, dtype=torch.float64), torch.randn(3, 7, dtype=torch.float64)
+    lags = (torch.arange(7)[:, None] - torch.arange(7)).abs()
+    torch.testing.assert_close(two_sided_conv(u, h), torch.einsum("cts,bcs->bct", h[:, lags], u), atol=1e-12, rtol=0)
+
+
+def test_a_cyclic_convolution_comes_round():
+    u, h = torch.randn(2, 3, 4, dtype=torch.float64), torch.randn(3, 8, dtype=torch.float64)
+    back = (torch.arange(8)[:, None] - torch.arange(4)) % 8
+    torch.testing.assert_close(cyclic_conv(u, h, 8), torch.einsum("cts,bcs->bct", h[:, back], u), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("steps", [8, 16, 64])

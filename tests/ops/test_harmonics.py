@@ -77,3 +77,37 @@ def test_absorbing_and_ringing_out_continue_what_was_cut(cut):
     ringing = harmonic_states(silent.numpy(), decay.numpy(), frequency.numpy())[:, :, 9:]
     want = (complex_of(gain)[:, None] * ringing).real.sum(-1)
     np.testing.assert_allclose(harmonics.ring_out(state, decay, frequency, gain, 5).numpy(), want, atol=1e-12)
+
+
+def test_a_table_of_powers_equals_each_power():
+    decay, frequency, _ = parts()
+    for length in (1, 2, 9, 24):
+        want = harmonics.powers(decay, frequency, torch.arange(length))
+        for table, each in zip(harmonics.power_table(decay, frequency, length), want, strict=True):
+            torch.testing.assert_close(table, each, atol=1e-14, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 8, 13, 37])
+@pytest.mark.parametrize("started", [False, True])
+def test_convolution_in_chunks_is_the_recurrence(monkeypatch, steps, started):
+    monkeypatch.setattr(harmonics, "CHUNK", 4)
+    decay, frequency, gain = parts()
+    direct, u = torch.randn(3, dtype=torch.float64), torch.randn(2, 3, steps, dtype=torch.float64)
+    first = torch.randn(2, 3, 2, 2, dtype=torch.float64) if started else None
+    got, after = harmonics.convolve(u, first, decay, frequency, gain, direct)
+    state = torch.zeros(2, 3, 2, 2, dtype=torch.float64) if first is None else first
+    for t in range(steps):
+        y, state = harmonics.step(u[..., t], state, decay, frequency, gain)
+        torch.testing.assert_close(got[..., t], y + direct * u[..., t], atol=1e-12, rtol=0)
+    torch.testing.assert_close(after, state, atol=1e-12, rtol=0)
+
+
+def test_gradients_of_the_convolution_in_chunks(monkeypatch):
+    monkeypatch.setattr(harmonics, "CHUNK", 4)
+    values = [
+        torch.randn(2, 3, 11, dtype=torch.float64),
+        torch.randn(2, 3, 2, 2, dtype=torch.float64),
+        *parts(),
+        torch.randn(3, dtype=torch.float64),
+    ]
+    assert torch.autograd.gradcheck(harmonics.convolve, [v.requires_grad_() for v in values])

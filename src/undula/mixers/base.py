@@ -91,6 +91,32 @@ def silenced(x: Sequence, attention_mask: PaddingMask | None) -> tuple[Sequence,
     return torch.where(real[..., None], x, 0.0), real
 
 
+PIECE = 16384
+"""Longest piece, in steps, that a streaming call works on at once: bounds its memory."""
+
+
+def in_pieces(
+    resume: Callable[[Sequence, Bool[Tensor, "B T"] | None, S], tuple[Sequence, S]],
+    x: Sequence,
+    real: Bool[Tensor, "B T"] | None,
+    state: S,
+) -> tuple[Sequence, S]:
+    """Return what resume(x, real, state) gives for a whole sequence, called on one piece after the other.
+
+    Args:
+        resume: returns a piece of the output and the next state.
+        x: the sequence.
+        real: True at real positions; None: all.
+        state: before the first position.
+    """
+    done = []
+    for start in range(0, x.shape[1], PIECE):
+        here = slice(start, start + PIECE)
+        y, state = resume(x[:, here], None if real is None else real[:, here], state)
+        done.append(y)
+    return (done[0] if len(done) == 1 else torch.cat(done, dim=1)), state
+
+
 class Mixer(nn.Module):
     """Maps (B, T, D) to (B, T, D), mixing along T.
 

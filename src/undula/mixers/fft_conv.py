@@ -6,14 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces
 from undula.nn.damped_filter import DampedHarmonics
 from undula.nn.gate import GatedProduct
-from undula.ops.fft import causal_conv
 from undula.shapes import PaddingMask, Sequence
-
-PIECE = 2048
-"""Longest piece, in steps, that a streaming call transforms at once: bounds its memory."""
 
 
 @dataclass
@@ -28,8 +24,9 @@ class FFTConvState(State):
 class FFTConv(Mixer):
     """y = out_proj(norm(q) * (h (*) (norm(k) * v))) with q, k, v projections of a short convolution of the input.
 
-    (*) is the causal convolution with a filter h of damped harmonics per channel. Cost T log T; streaming costs a
-    constant per step and 2 M C + (taps - 1) D numbers of state, for C filters. Filters run in float32 or wider.
+    (*) is the causal convolution with a filter h of damped harmonics per channel. Cost T log(T), T for long
+    sequences; streaming costs a constant per step and 2 M C + (taps - 1) D numbers of state, for C filters. Filters
+    run in float32 or wider.
 
     Args:
         d_model: width.
@@ -40,7 +37,7 @@ class FFTConv(Mixer):
     Source: Poli et al., "Hyena Hierarchy", arXiv 2302.10866; Gu et al., arXiv 2206.11893 (the filters).
     """
 
-    traits = Traits(bounded_state=True, cost="T log T", source="Poli et al., Hyena Hierarchy, arXiv 2302.10866")
+    traits = Traits(bounded_state=True, cost="T", source="Poli et al., Hyena Hierarchy, arXiv 2302.10866")
 
     residual_axes = {
         **{f"gate.{name}": axis for name, axis in GatedProduct.residual_axes.items()},
@@ -68,33 +65,14 @@ class FFTConv(Mixer):
         """Convolve and gate; see `Mixer.forward`. causal=False adds the same filter run backwards."""
         real = None if attention_mask is None else attention_mask.bool()
         if isinstance(state, FFTConvState):
-            return self._stream(x, real, state)
+            return in_pieces(self._resume, x, real, state)
         q, u, _ = self.gate(x, real, None)
-        h = self.filter.impulse_response(x.shape[1])
-        y = causal_conv(u, h)
-        if not causal:
-            y = y + causal_conv(u.flip(-1), h).flip(-1) - (h[:, :1] * u).to(y.dtype)
-        return self.out_proj(q * y.transpose(1, 2))
+        return self.out_proj(q * self.filter(u, causal).transpose(1, 2))
 
-    def _stream(self, x: Tensor, real: Tensor | None, state: FFTConvState) -> tuple[Sequence, FFTConvState]:
-        pieces = []
-        for start in range(0, x.shape[1], PIECE):
-            here = slice(start, start + PIECE)
-            mask = None if real is None else real[:, here]
-            q, u, recent = self.gate(x[:, here], mask, state.recent)
-            y, poles = self._continue(u.to(state.poles.dtype), state.poles)
-            state = FFTConvState(poles, recent)
-            pieces.append(self.out_proj(q * y.transpose(1, 2).to(q.dtype)))
-        return torch.cat(pieces, dim=1), state
-
-    def _continue(self, u: Tensor, poles: Tensor) -> tuple[Tensor, Tensor]:
-        """The filter's output and state for further inputs: one step as a recurrence, more of them by transform."""
-        length = u.shape[-1]
-        if length == 1:
-            y, poles = self.filter.step(u[..., 0], poles)
-            return y[..., None], poles
-        fresh = causal_conv(u, self.filter.impulse_response(length))
-        return fresh + self.filter.ring_out(poles, length), self.filter.absorb(u, poles)
+    def _resume(self, x: Tensor, real: Tensor | None, state: FFTConvState) -> tuple[Tensor, FFTConvState]:
+        q, u, recent = self.gate(x, real, state.recent)
+        y, poles = self.filter.resume(u, state.poles)
+        return self.out_proj(q * y.transpose(1, 2)), FFTConvState(poles, recent)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -102,6 +80,5 @@ class FFTConv(Mixer):
         """Return the state before the first position: silence. The poles' states are float32 or wider."""
         weight = self.out_proj.weight
         device, dtype = device or weight.device, dtype or weight.dtype
-        wide = torch.promote_types(dtype, torch.float32)
-        poles = torch.zeros(batch_size, self.d_inner, self.filter.modes, 2, device=device, dtype=wide)
+        poles = self.filter.silence(batch_size, device, dtype)
         return FFTConvState(poles, self.gate.short.no_past(batch_size, device, dtype))

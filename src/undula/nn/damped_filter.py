@@ -3,15 +3,19 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undula.ops import harmonics
+from undula.ops.fft import causal_conv, two_sided_conv
 from undula.ops.phase import full_precision
 
 SMALL = 0.04
 """Size that the harmonics start with, beside a direct path of 1."""
+
+LONG = 4096
+"""Longest sequence, in steps, that is filtered by one transform; a longer one is cut into chunks that carry a state."""
 
 
 class DampedHarmonics(nn.Module):
@@ -25,11 +29,23 @@ class DampedHarmonics(nn.Module):
         channels: number of filters.
         modes: damped harmonics in each.
         slowest: smallest starting decay, per step; 1 / slowest is the longest memory at the start.
+        band: which band of decays each filter starts in, 0 the fastest; None: all filters start over all decays.
+        num_bands: how many bands the decays are cut into, equal on a logarithmic scale.
     """
 
-    def __init__(self, channels: int, modes: int, slowest: float = 0.002) -> None:
+    def __init__(
+        self,
+        channels: int,
+        modes: int,
+        slowest: float = 0.002,
+        *,
+        band: Int[Tensor, " C"] | None = None,
+        num_bands: int = 1,
+    ) -> None:
         super().__init__()
-        spread = math.log(0.5) + math.log(slowest / 0.5) * torch.arange(modes) / max(modes - 1, 1)
+        place = torch.arange(modes) / max(modes - 1, 1)
+        place = place if band is None else (band[:, None] + place) / num_bands
+        spread = math.log(0.5) + math.log(slowest / 0.5) * place
         self.log_decay = nn.Parameter(spread + 0.2 * torch.randn(channels, modes))
         across = torch.arange(channels)[:, None] / max(channels - 1, 1)
         self.frequency = nn.Parameter(math.pi * torch.rand(channels, modes) * across)
@@ -53,6 +69,44 @@ class DampedHarmonics(nn.Module):
             h = harmonics.impulse_response(*self._parts(self.gain), length)
             return h + F.pad(self.direct.to(h.dtype)[:, None], (0, length - 1))
 
+    def forward(self, u: Float[Tensor, "B C T"], causal: bool = True) -> Float[Tensor, "B C T"]:
+        """Return the filtered sequence, in the type of u. causal=False adds the same filters run backwards."""
+        if u.shape[-1] <= LONG:
+            h = self.impulse_response(u.shape[-1])
+            return causal_conv(u, h) if causal else two_sided_conv(u, h)
+        y, _ = self._convolve(u, None)
+        if causal:
+            return y
+        back, _ = self._convolve(u.flip(-1), None)
+        return y + back.flip(-1) - (self._present()[:, None] * u).to(y.dtype)
+
+    def resume(
+        self, u: Float[Tensor, "B C T"], state: Float[Tensor, "B C M 2"]
+    ) -> tuple[Float[Tensor, "B C T"], Float[Tensor, "B C M 2"]]:
+        """Return the next piece of a filtered sequence, in the type of u, and the state after it."""
+        if u.shape[-1] > 1:
+            return self._convolve(u, state)
+        y, state = self.step(u[..., 0].to(state.dtype), state)
+        return y[..., None].to(u.dtype), state
+
+    def _convolve(self, u: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        wide = u.to(torch.promote_types(u.dtype, torch.float32))
+        with full_precision(u):
+            y, state = harmonics.convolve(wide, state, *self._parts(wide), self.direct.to(wide.dtype))
+        return y.to(u.dtype), state
+
+    def _present(self) -> Float[Tensor, " C"]:
+        """What every filter makes of the present input."""
+        return self.gain[..., 0].sum(-1) + self.direct
+
+    def silence(
+        self, batch_size: int, device: torch.device | None, dtype: torch.dtype | None
+    ) -> Float[Tensor, "B C M 2"]:
+        """Return the state before the first position, float32 or wider."""
+        wide = torch.promote_types(dtype or self.gain.dtype, torch.float32)
+        channels, modes = self.log_decay.shape
+        return torch.zeros(batch_size, channels, modes, 2, device=device or self.gain.device, dtype=wide)
+
     def step(
         self, u: Float[Tensor, "B C"], state: Float[Tensor, "B C M 2"]
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C M 2"]]:
@@ -60,14 +114,3 @@ class DampedHarmonics(nn.Module):
         with full_precision(u):
             y, state = harmonics.step(u, state, *self._parts(u))
             return y + self.direct.to(y.dtype) * u, state
-
-    def ring_out(self, state: Float[Tensor, "B C M 2"], length: int) -> Float[Tensor, "B C T"]:
-        """Return what the past adds to the next outputs."""
-        with full_precision(state):
-            return harmonics.ring_out(state, *self._parts(state), length)
-
-    def absorb(self, u: Float[Tensor, "B C T"], state: Float[Tensor, "B C M 2"]) -> Float[Tensor, "B C M 2"]:
-        """Return the state after further inputs."""
-        decay, frequency, _ = self._parts(u)
-        with full_precision(u):
-            return harmonics.absorb(u, state, decay, frequency)

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from undula.ops.channels import by_channels
 
 
 def rfft(x: Float[Tensor, "*batch T"], n: int | None = None) -> Complex[Tensor, "*batch F"]:
@@ -35,35 +38,78 @@ def fast_length(n: int) -> int:
         n += 1
 
 
-def causal_conv(u: Float[Tensor, "B C T"], h: Float[Tensor, "C T"]) -> Float[Tensor, "B C T"]:
+def causal_conv(u: Float[Tensor, "B C T"], h: Float[Tensor, "C L"]) -> Float[Tensor, "B C T"]:
     """Return y(t) = sum_s h(t - s) u(s) over s <= t, channel by channel, in the type of u.
 
-    Transforms are zero-padded to at least 2 T - 1 points, so that nothing wraps around from the future. Cost T log T.
-    The gradient is written out, because the transforms are real in both directions: a third faster than differentiating
-    through them.
+    Transforms are zero-padded, so that nothing wraps around from the future. Cost T log T; T log L where the filter is
+    shorter than the sequence, which is then cut into blocks of its length. Large sequences are done a few channels at a
+    time. The gradient is written out, because the transforms are real in both directions: a third faster than
+    differentiating through them.
     """
     wide = torch.promote_types(u.dtype, torch.float32)
-    return _CausalConv.apply(u.to(wide), h.to(wide)).to(u.dtype)
+    (y,) = by_channels(_causal_conv, 1, u.to(wide), h.to(wide))
+    return y.to(u.dtype)
 
 
-class _CausalConv(torch.autograd.Function):
+def two_sided_conv(u: Float[Tensor, "B C T"], h: Float[Tensor, "C L"]) -> Float[Tensor, "B C T"]:
+    """Return y(t) = sum_s h(|t - s|) u(s) over all s: `causal_conv`, and the same backwards."""
+    return causal_conv(u, h) + causal_conv(u.flip(-1), h).flip(-1) - (h[:, :1] * u).to(u.dtype)
+
+
+def cyclic_conv(u: Float[Tensor, "B C T"], h: Float[Tensor, "C L"], points: int) -> Float[Tensor, "B C P"]:
+    """Return the convolution of two signals that repeat after `points` steps, in float32 or float64.
+
+    Args:
+        u: one signal; zeros follow up to `points`.
+        h: the other.
+        points: no fewer than either has.
+    """
+    (y,) = by_channels(lambda u, h: (irfft(rfft(u, points) * rfft(h, points), points),), 1, u, h)
+    return y
+
+
+def _causal_conv(u: Tensor, h: Tensor) -> tuple[Tensor]:
+    length, taps = u.shape[-1], h.shape[-1]
+    if taps >= length:
+        return (conv_rows(u, h[:, :length]),)
+    blocks = F.pad(u, (0, -length % taps)).unflatten(-1, (-1, taps))
+    now, later = conv_rows(blocks, h[:, None], 2 * taps).split(taps, dim=-1)
+    return ((now + F.pad(later[:, :, :-1], (0, 0, 1, 0))).flatten(-2)[..., :length],)
+
+
+def conv_rows(
+    u: Float[Tensor, "*#rows T"], h: Float[Tensor, "*#rows T"], keep: int | None = None
+) -> Float[Tensor, "... K"]:
+    """Return the first values of the convolution along the last axis, in float32 or float64, in one go.
+
+    Args:
+        u: signals.
+        h: filters; the axes before the last broadcast.
+        keep: how many values, up to 2 T; None: T.
+    """
+    return _Conv.apply(u, h, u.shape[-1] if keep is None else keep)
+
+
+class _Conv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, u: Tensor, h: Tensor) -> Tensor:
+    def forward(ctx: Any, u: Tensor, h: Tensor, keep: int) -> Tensor:
         length = u.shape[-1]
-        points = fast_length(2 * length - 1)
+        points = fast_length(max(2 * length - 1, keep))
         u_spectrum, h_spectrum = rfft(u, points), rfft(h, points)
         ctx.save_for_backward(u_spectrum, h_spectrum)
         ctx.length, ctx.points = length, points
-        return _laid_out_as(u, irfft(u_spectrum * h_spectrum, points)[..., :length])
+        y = irfft(u_spectrum * h_spectrum, points)[..., :keep]
+        return _laid_out_as(u, y) if keep == length else y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         u_spectrum, h_spectrum = ctx.saved_tensors
         spectrum = rfft(grads[0], ctx.points)
         du = irfft(spectrum * h_spectrum.conj(), ctx.points)[..., : ctx.length]
-        dh = irfft((spectrum * u_spectrum.conj()).sum(0), ctx.points)[..., : ctx.length]
-        return _laid_out_as(grads[0], du), dh
+        dh = irfft((spectrum * u_spectrum.conj()).sum_to_size(h_spectrum.shape), ctx.points)[..., : ctx.length]
+        like = grads[0]
+        return (_laid_out_as(like, du) if like.shape == du.shape else du), dh, None
 
 
 def _laid_out_as(like: Tensor, x: Tensor) -> Tensor:

@@ -16,11 +16,16 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from undula.ops.channels import by_channels
+from undula.ops.fft import conv_rows
 from undula.ops.phase import cos_sin, wide_dtype
 
 Modes = Float[Tensor, "C M"]
 Pairs = Float[Tensor, "C M 2"]
 """Complex numbers as (real, imaginary)."""
+
+CHUNK = 512
+"""Steps of a long sequence that one transform takes."""
 
 
 def powers(
@@ -31,6 +36,20 @@ def powers(
     cos, sin = cos_sin(frequency.to(wide)[..., None] * steps.to(wide), frequency.dtype)
     size = torch.exp(-decay[..., None] * steps.to(decay.dtype))
     return size * cos, size * sin
+
+
+def power_table(decay: Modes, frequency: Modes, length: int) -> tuple[Float[Tensor, "C M T"], Float[Tensor, "C M T"]]:
+    """Return real and imaginary part of z^t for t = 0 .. length - 1.
+
+    Written as z^(b i + j) = z^(b i) z^j with b near sqrt(length): only about 2 sqrt(length) sines are computed.
+    """
+    block = max(1, math.isqrt(length))
+    coarse, fine = torch.arange(0, length, block), torch.arange(block)
+    re, im = powers(decay, frequency, torch.cat([coarse, fine]).to(decay.device))
+    far = re[..., : len(coarse), None], im[..., : len(coarse), None]
+    near = re[..., None, len(coarse) :], im[..., None, len(coarse) :]
+    all_re, all_im = _times(*far, *near)
+    return all_re.flatten(-2)[..., :length], all_im.flatten(-2)[..., :length]
 
 
 def impulse_response(decay: Modes, frequency: Modes, gain: Pairs, length: int) -> Float[Tensor, "C T"]:
@@ -100,7 +119,7 @@ def ring_out(
     state: Float[Tensor, "B C M 2"], decay: Modes, frequency: Modes, gain: Pairs, length: int
 ) -> Float[Tensor, "B C T"]:
     """Return what a state adds to the next `length` outputs: sum_m Re[c_m z_m^(t+1) s_m]."""
-    re, im = powers(decay, frequency, torch.arange(1, length + 1, device=decay.device))
+    re, im = (part[..., 1:] for part in power_table(decay, frequency, length + 1))
     weight_re = gain[..., 0] * state[..., 0] - gain[..., 1] * state[..., 1]
     weight_im = gain[..., 0] * state[..., 1] + gain[..., 1] * state[..., 0]
     return torch.einsum("bcm,cmt->bct", weight_re, re) - torch.einsum("bcm,cmt->bct", weight_im, im)
@@ -111,9 +130,70 @@ def absorb(
 ) -> Float[Tensor, "B C M 2"]:
     """Return the state after T further inputs: z^T s + sum_j z^(T-1-j) u_j."""
     length = u.shape[-1]
-    re, im = powers(decay, frequency, torch.arange(length, -1, -1, device=decay.device))
+    re, im = (part.flip(-1) for part in power_table(decay, frequency, length + 1))
     keep_re, keep_im = re[..., 0], im[..., 0]
     old_re, old_im = state.unbind(-1)
     new_re = keep_re * old_re - keep_im * old_im + torch.einsum("bct,cmt->bcm", u, re[..., 1:])
     new_im = keep_re * old_im + keep_im * old_re + torch.einsum("bct,cmt->bcm", u, im[..., 1:])
     return torch.stack([new_re, new_im], dim=-1)
+
+
+def convolve(
+    u: Float[Tensor, "B C T"],
+    state: Float[Tensor, "B C M 2"] | None,
+    decay: Modes,
+    frequency: Modes,
+    gain: Pairs,
+    direct: Float[Tensor, " C"],
+) -> tuple[Float[Tensor, "B C T"], Float[Tensor, "B C M 2"]]:
+    """Return y = direct u + sum_m Re[c_m s_m] with s_m(t) = z_m s_m(t - 1) + u(t), and the last states s.
+
+    In chunks: inside of them a convolution by transform, between them the states, which are found for all chunks at
+    once. Time grows with T (log chunk + M), not T log T, and no filter is longer than a chunk.
+
+    Args:
+        u: inputs.
+        state: s before the first step; None: zeros.
+        decay: per step.
+        frequency: radians per step.
+        gain: the c_m.
+        direct: weight of the present input, beside the harmonics.
+    """
+    return by_channels(_convolve, 4, u, state, decay, frequency, gain, direct)
+
+
+def _convolve(
+    u: Tensor, state: Tensor | None, decay: Tensor, frequency: Tensor, gain: Tensor, direct: Tensor
+) -> tuple[Tensor, Tensor]:
+    length, modes = u.shape[-1], decay.shape[1]
+    chunk = min(CHUNK, length)
+    re, im = power_table(decay, frequency, chunk + 1)
+    out_re, out_im = _times(gain[..., :1], gain[..., 1:], re, im)
+    h = out_re[..., :-1].sum(1)
+    h = torch.cat([h[:, :1] + direct[:, None], h[:, 1:]], dim=-1)
+    frames = F.pad(u, (0, -length % chunk)).unflatten(-1, (-1, chunk))
+    into = torch.cat([re, im], dim=1)[..., :-1].flip(-1).transpose(1, 2)
+    out_of = torch.cat([out_re, -out_im], dim=1)[..., 1:]
+    fresh = torch.stack((frames @ into).split(modes, dim=-1), dim=-1)
+    first = torch.zeros_like(fresh[:, :, 0]) if state is None else state
+    before = _states_before(fresh, first, (re[..., -1], im[..., -1]))
+    y = conv_rows(frames, h[:, None]) + before.transpose(-1, -2).flatten(-2) @ out_of
+    rest = length - (frames.shape[2] - 1) * chunk
+    tail = (frames[:, :, -1:, :rest] @ into[:, chunk - rest :]).squeeze(-2)
+    kept = torch.stack(_times(re[..., rest], im[..., rest], *before[:, :, -1].unbind(-1)), dim=-1)
+    return y.flatten(-2)[..., :length], kept + torch.stack(tail.split(modes, dim=-1), dim=-1)
+
+
+def _states_before(fresh: Tensor, first: Tensor, power: tuple[Tensor, Tensor]) -> Tensor:
+    """The states before every chunk, (B, C, chunks, M, 2), from what each chunk adds and the power of z across one.
+
+    By doubling: after k rounds each holds what the last 2^k chunks have added.
+    """
+    added = torch.cat([first[:, :, None], fresh[:, :, :-1]], dim=2)
+    re, im = added.unbind(-1)
+    factor, reach = (power[0][:, None], power[1][:, None]), 1
+    while reach < added.shape[2]:
+        more_re, more_im = _times(*factor, re[:, :, :-reach], im[:, :, :-reach])
+        re, im = re + F.pad(more_re, (0, 0, reach, 0)), im + F.pad(more_im, (0, 0, reach, 0))
+        factor, reach = _times(*factor, *factor), 2 * reach
+    return torch.stack([re, im], dim=-1)
