@@ -21,7 +21,7 @@ from undula.bench.cases import (
 from undula.bench.records import Record, append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import results_table, with_results
-from undula.cli import wave_gpt_bench
+from undula.cli import recall_bench, wave_gpt_bench
 from undula.cli.arguments import parsed_length, parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
@@ -29,7 +29,7 @@ from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
-USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wave-gpt|table [arguments]
+USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wave-gpt|needle|copy|table [arguments]
 
   train         tokens per second of train steps, against the same model in other libraries
   mixers        time, memory and error of every mixer at several lengths, beside fused attention
@@ -39,6 +39,8 @@ USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|spar
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   sparsity      time of blocks on part of the harmonics, beside blocks on all of them
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
+  needle        right answers of models that recall a value from noise, by length of the noise
+  copy          right answers of models that repeat a string after noise, by length of the noise
   table         the newest results as Markdown; --write FILE puts them between its results markers
 
 undula bench train --help     the arguments of a measurement"""
@@ -58,6 +60,8 @@ def run(arguments: list[str]) -> int:
         "pyramid": partial(_stacks, "pyramid", PYRAMID_CASES),
         "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
         "wave-gpt": wave_gpt_bench.run,
+        "needle": partial(recall_bench.run, "needle"),
+        "copy": partial(recall_bench.run, "copy"),
         "table": _table,
     }
     if arguments[0] not in kinds:

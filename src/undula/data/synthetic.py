@@ -125,8 +125,9 @@ class TaskWindows(Dataset[dict[str, Tensor]]):
     """Episodes of a task: item i depends on the seed and on i alone, and only answers count.
 
     An item has rows of equal length, `input_ids` and `shift_labels` of shape (rows, T). In training each item has as
-    many steps as `block_size`, in one or more episodes: they begin with 64 steps, double, and reach `block_size` with
-    half of the items. A long memory is learnt much faster when a short one is there already.
+    many steps as `block_size`, in one or more episodes: they begin with 16 steps, or as few as the task has room in,
+    double, and reach `block_size` with half of the items. While they grow, what is asked is near; then, anywhere. A
+    long memory is learnt much faster when a short one is there already.
 
     Args:
         task: what is to be remembered.
@@ -164,7 +165,8 @@ class TaskWindows(Dataset[dict[str, Tensor]]):
         digest = hashlib.blake2b(struct.pack("<qq?", self.seed, index, self.held_out), digest_size=16).digest()
         draw = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
         size = self.size(index)
-        rows = [self.task.episode(draw, size, near=not self.held_out) for _ in range(self.block_size // size)]
+        growing = size < self.block_size
+        rows = [self.task.episode(draw, size, near=growing) for _ in range(self.block_size // size)]
         letters = torch.from_numpy(np.stack(rows).astype(np.int64))
         asked = torch.from_numpy(self.task.answers(size))
         return {"input_ids": letters[:, :-1], "shift_labels": torch.where(asked, letters[:, 1:], IGNORED)}

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from undula.mixers.base import map_state
 from undula.models.backbone import States
 from undula.models.language_model import LanguageModel
 from undula.ops.metrics import IGNORED, summed_nats
@@ -75,4 +76,5 @@ def _piece(
 ) -> tuple[Tensor, Tensor | None, States]:
     logits, state = model(input_ids, mask, state=state)
     nats, _ = summed_nats(logits, labels)
-    return nats, model.aux_loss(), state
+    # Copies: a state may be a view of something as long as the piece, which would stay with it.
+    return nats, model.aux_loss(), tuple(map_state(part, torch.clone) for part in state)

@@ -11,6 +11,7 @@ from undula.data.config import DataConfig
 from undula.models.config import BackboneConfig, BlockName, CodecConfig, ModelConfig
 from undula.names import Registry
 from undula.optim.config import OptimConfig
+from undula.recipes import long
 from undula.recipes import wave_gpt as wave_native
 from undula.recipes.baseline import TUNED
 from undula.recipes.changes import changed
@@ -150,6 +151,10 @@ def smoke() -> TrainConfig:
         save_every=15,
         eval_batch_size=256,
     )
+
+
+for _recipe in (long.spectral_long, long.needle, long.copy):
+    RECIPES.register(_recipe.__name__)(_recipe)
 
 
 def _text(name: str, model: ModelConfig) -> TrainConfig:

@@ -1,5 +1,8 @@
 """The score of a model on a whole held-out text."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -25,22 +28,29 @@ def evaluate(model: nn.Module, windows: EvalWindows | TaskWindows, batch_size: i
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; wanted at least 1 window")
+    nats, count = 0.0, 0
+    with scoring(model) as device:
+        for start in range(0, len(windows), batch_size):
+            items = (windows[i] for i in range(start, min(start + batch_size, len(windows))))
+            batch = {name: rows.to(device) for name, rows in joined(items).items()}
+            part, tokens = _scored(model, batch["input_ids"], batch["shift_labels"], piece)
+            nats += part
+            count += tokens
+    return Metrics(nats, count, windows.predicted_bytes)
+
+
+@contextmanager
+def scoring(model: nn.Module) -> Iterator[torch.device]:
+    """Have a model score for a while, and leave it and the random numbers as they were; give its device."""
     device = next(model.parameters()).device
     modes = {module: module.training for module in model.modules()}
-    nats, count = 0.0, 0
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
-            for start in range(0, len(windows), batch_size):
-                items = (windows[i] for i in range(start, min(start + batch_size, len(windows))))
-                batch = {name: rows.to(device) for name, rows in joined(items).items()}
-                part, tokens = _scored(model, batch["input_ids"], batch["shift_labels"], piece)
-                nats += part
-                count += tokens
+            yield device
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return Metrics(nats, count, windows.predicted_bytes)
 
 
 def _scored(model: nn.Module, input_ids: Tensor, labels: Tensor, piece: int) -> tuple[float, int]:
