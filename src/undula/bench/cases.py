@@ -46,6 +46,7 @@ class MixerCase:
         lengths: steps of the sequence.
         batch_size: sequences.
         mixers: what is measured, by the name in the records; every registered mixer that has such a width by default.
+        peers: names in `undula.bench.peers.MIXER_PEERS`; ratios in tables are against the first.
     """
 
     d_model: int = 256
@@ -53,6 +54,7 @@ class MixerCase:
     lengths: tuple[int, ...] = (1024, 4096, 16384)
     batch_size: int = 1
     mixers: Mapping[str, MixerChoice] | None = None
+    peers: tuple[str, ...] = ("torch SDPA", "FFT convolution")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +195,11 @@ _COHERENT = {
     for mode in ("cosine", "complex")
     for harmonics in ("shared", "grouped")
 }
+_ATTENTION = ("torch SDPA",)
 PHASE_CASES: Mapping[str, MixerCase] = {
-    "narrow": MixerCase(d_model=192, num_heads=8, lengths=(1024, 4096), mixers=_COHERENT),
-    "wide": MixerCase(d_model=192, num_heads=3, lengths=(1024, 4096), mixers=_COHERENT),
-    "tiny": MixerCase(d_model=24, num_heads=4, lengths=(16, 32), mixers=_COHERENT),
+    "narrow": MixerCase(d_model=192, num_heads=8, lengths=(1024, 4096), mixers=_COHERENT, peers=_ATTENTION),
+    "wide": MixerCase(d_model=192, num_heads=3, lengths=(1024, 4096), mixers=_COHERENT, peers=_ATTENTION),
+    "tiny": MixerCase(d_model=24, num_heads=4, lengths=(16, 32), mixers=_COHERENT, peers=_ATTENTION),
 }
 DECODE_CASES: Mapping[str, DecodeCase] = {
     "10m": DecodeCase(models={**_MODELS_10M, "short_conv": plain("short_conv", **_TEN_MILLION, d_ff=1018)}),
