@@ -203,7 +203,7 @@ def _plot(arguments: list[str]) -> int:
     runs = newest(read_records(results_file("mixers", _folder(asked))))
     if not runs:
         raise ValueError("there are no records of mixers; make some with: undula bench mixers")
-    folder, run = Path(asked.write), runs[-1]
+    folder, run = Path(asked.write), max(runs, key=lambda records: records[0].date)
     draw, png = late_import("undula.viz.scaling").scaling, late_import("undula.viz.style").png
     folder.mkdir(parents=True, exist_ok=True)
     for name, quantity, figure, unit in (
