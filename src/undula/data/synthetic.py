@@ -122,7 +122,7 @@ def known_task(source: str) -> Task | None:
 
 
 class TaskWindows(Dataset[dict[str, Tensor]]):
-    """Episodes of a task: item i depends on the seed and on i alone, and only answers count.
+    """Episodes of a task: item i depends on the seed, on i and on the number of items; only answers count.
 
     An item has rows of equal length, `input_ids` and `shift_labels` of shape (rows, T). In training each item has as
     many steps as `block_size`, in one or more episodes: they begin with 16 steps, or as few as the task has room in,

@@ -90,15 +90,12 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
             num_items_in_batch: what the summed loss is divided by, instead of the labels of this call.
             seq_idx, cu_seq_lens_q: documents of packed rows, which then do not see each other.
             cu_seq_lens_k, max_length_q, max_length_k: say the same again.
-            piece: read this many tokens at a time, see `loss_in_pieces`; returns the loss alone, and as `aux_loss` what
-                the model adds to it. 0: whole.
+            piece: tokens that are read at a time, see `loss_in_pieces`; gives `loss` and `aux_loss` alone. 0: all.
             kwargs: shift_labels, (B, T): labels that are shifted already; position t is held against label t.
 
         Raises:
-            ValueError: for a sequence longer than the model's context, a packed row with a cache, or what is not
-                supported; says what to do.
+            ValueError: for too long a sequence, a packed row with a cache, or what is not supported; says what to do.
         """
-        # Among the named arguments, Trainer would take it for a label that every batch has.
         shift_labels = kwargs.pop("shift_labels", None)
         refuse_unsupported(inputs_embeds, kwargs)
         if input_ids is None:
@@ -107,42 +104,29 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
         mask = padding_mask(attention_mask, input_ids, 0 if cache is None else cache.seen_tokens)
         positions = position_ids if attention_mask is None else None
         lengths = document_lengths(input_ids, positions, seq_idx, cu_seq_lens_q, cache)
+        targets = _targets(labels, shift_labels, lengths)
         if piece:
-            if cache is not None or lengths is not None or output_hidden_states:
-                raise ValueError("piece gives the loss alone; leave out caches, packed rows and output_hidden_states")
-            return self._in_pieces(input_ids, mask, _shifted(labels, shift_labels), piece, num_items_in_batch)
+            alone = cache is None and lengths is None and not output_hidden_states
+            return self._in_pieces(input_ids, mask, targets if alone else None, piece, num_items_in_batch)
         layers: list[Tensor] = []
-        watch = collector(layers) if output_hidden_states else None
-        logits = self._scores(input_ids, mask, lengths, cache, watch)
-        if labels is not None and lengths is not None:
-            # The first token of a document is no continuation of the document before.
-            labels = labels.masked_fill(starts(lengths, *labels.shape), IGNORED)
-        loss = self._loss(logits, labels, shift_labels, num_items_in_batch)
+        logits = self._scores(input_ids, mask, lengths, cache, collector(layers) if output_hidden_states else None)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        loss = _loss(logits, targets, num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss, logits=logits[:, kept], past_key_values=cache, hidden_states=tuple(layers) or None
         )
 
-    def _loss(
-        self, logits: Logits, labels: Tensor | None, shift_labels: Tensor | None, num_items: Tensor | int | None
-    ) -> Tensor | None:
-        shift_labels = _shifted(labels, shift_labels)
-        if shift_labels is None:
-            return None
-        nats, counted = summed_nats(logits, shift_labels.to(logits.device))
-        return nats / (counted if num_items is None else num_items)
-
     def _in_pieces(
-        self, ids: TokenIds, mask: Tensor | None, labels: Tensor | None, piece: int, num_items: Tensor | int | None
+        self, ids: TokenIds, mask: Tensor | None, targets: Tensor | None, piece: int, num_items: Tensor | int | None
     ) -> MoeCausalLMOutputWithPast:
-        if labels is None:
+        if targets is None:
             raise ValueError(
-                f"piece={piece} gives the loss alone, and there are no labels; give some, or leave piece out"
+                f"piece={piece} gives the loss alone: it needs labels, and neither a cache nor packed rows nor "
+                "output_hidden_states; or leave piece out"
             )
         self._check_length(ids.shape[1])
-        got = loss_in_pieces(self.model, ids, labels.to(ids.device), piece, mask)
-        loss = got.nats / (got.count if num_items is None else num_items)
-        return MoeCausalLMOutputWithPast(loss=loss, aux_loss=got.aux)
+        got = loss_in_pieces(self.model, ids, targets.to(ids.device), piece, mask)
+        return MoeCausalLMOutputWithPast(loss=_mean(got.nats, got.count, num_items), aux_loss=got.aux)
 
     def _scores(
         self,
@@ -244,11 +228,25 @@ class UndulaForCausalLM(WholeModel, GenerationMixin):
         base._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
 
 
-def _shifted(labels: Tensor | None, shift_labels: Tensor | None) -> Tensor | None:
-    """The token after each position."""
-    if shift_labels is None and labels is not None:
-        return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
-    return shift_labels
+def _targets(labels: Tensor | None, shift_labels: Tensor | None, lengths: Lengths | None) -> Tensor | None:
+    """The token after each position, where the loss counts it.
+
+    shift_labels is no named argument of `forward`: Trainer would take it for a label that every batch has.
+    """
+    if shift_labels is not None or labels is None:
+        return shift_labels
+    if lengths is not None:
+        # The first token of a document is no continuation of the document before.
+        labels = labels.masked_fill(starts(lengths, *labels.shape), IGNORED)
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+
+
+def _loss(logits: Logits, targets: Tensor | None, num_items: Tensor | int | None) -> Tensor | None:
+    return None if targets is None else _mean(*summed_nats(logits, targets.to(logits.device)), num_items)
+
+
+def _mean(nats: Tensor, count: Tensor, num_items: Tensor | int | None) -> Tensor:
+    return nats / (count if num_items is None else num_items)
 
 
 def _checkpointed(forward: Any, run: Any, *args: Any, **kwargs: Any) -> Any:
