@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from undula.bench.cases import MIXER_CASES, PHASE_CASES, MixerCase
-from undula.bench.mixers import PEER, _backward, _forward, bench_mixers, choices
+from undula.bench.mixers import _backward, _forward, bench_mixers, choices, only
 from undula.bench.peers import SDPALayer
 from undula.bench.setting import BenchSetting
 from undula.mixers.attention import FlashAttention
 from undula.mixers.base import MIXERS
 
 SETTING = BenchSetting(repeats=1, warmup=0)
+PEER, CONV = "torch SDPA", "FFT convolution"
 SMALL = MixerCase(d_model=16, num_heads=2, lengths=(8, 32))
 
 
@@ -24,11 +25,11 @@ def errors(records, mixer):
 def test_every_mixer_and_length_has_a_record():
     records = bench_mixers("small", SMALL, SETTING, memory=False)
     cells = [(record.config["length"], record.config["model"]) for record in records]
-    assert cells == [(length, mixer) for length in (8, 32) for mixer in (PEER, *choices(SMALL))]
+    assert cells == [(length, mixer) for length in (8, 32) for mixer in (PEER, CONV, *choices(SMALL))]
     assert {"attention", "fft_conv", "short_conv"} <= set(choices(SMALL))
     assert all(record.config["d_model"] == 16 for record in records)
     assert [r.figures["backward"]["ratio"] for r in records if r.config["model"] == PEER] == [1.0, 1.0]
-    for mixer in (PEER, *choices(SMALL)):
+    for mixer in (PEER, CONV, *choices(SMALL)):
         assert all(0 < error < 2e-4 for error in errors(records, mixer)), mixer
 
 
@@ -39,7 +40,7 @@ def test_mixers_of_another_width_are_left_out():
 
 def test_encoders_are_measured_both_ways_beside_attention_both_ways():
     """With the mixers that look both ways by default, and with those that look both ways alone."""
-    both = MixerCase(d_model=16, num_heads=2, lengths=(8,), causal=False)
+    both = MixerCase(d_model=16, num_heads=2, lengths=(8,), causal=False, peers=(PEER,))
     assert {"attention", "fft_conv", "spectral_frames"} <= set(choices(both))
     assert {"short_conv"}.isdisjoint(choices(both))
     assert "spectral_frames" not in choices(SMALL)
@@ -50,6 +51,8 @@ def test_encoders_are_measured_both_ways_beside_attention_both_ways():
     assert all(not r.config["causal"] for r in records)
     for mixer in records:
         assert all(0 < error < 2e-4 for error in errors(records, mixer.config["model"]))
+    with pytest.raises(ValueError, match="'FFT convolution' looks back only"):
+        bench_mixers("small", dataclasses.replace(both, peers=(CONV,)), SETTING, False)
     x = torch.randn(1, 5, 16)
     torch.manual_seed(0)
     layer = SDPALayer(16, 2, causal=False)
@@ -106,3 +109,30 @@ def test_bfloat16_is_coarser(way):
     case = MixerCase(d_model=16, num_heads=2, lengths=(8,))
     records = bench_mixers("small", case, coarse, memory=False)
     assert errors(records, "attention")[way == "backward"] > 1e-3
+
+
+def test_what_would_take_too_long_is_not_run_and_says_so(monkeypatch):
+    monkeypatch.setattr("undula.bench.mixers._probed", lambda case, setting: {m: (8, 1.0) for m in names})
+    case = only(MixerCase(d_model=16, num_heads=2, lengths=(32, 8)), ["attention", "fft_conv"])
+    names = [PEER, CONV, "attention", "fft_conv"]
+    records = bench_mixers("small", case, SETTING, memory=False, limit=7.0)
+    cells = {(r.config["length"], r.config["model"]): r.figures for r in records}
+    assert set(cells) == {(length, m) for length in (8, 32) for m in names}
+    # A second at 8 steps: after a run there, the time that it took is known better.
+    assert all(cells[8, m]["backward"]["seconds"] > 0 and "skipped" not in cells[8, m] for m in names)
+    assert all("skipped" not in cells[32, m] for m in names)
+    records = bench_mixers(
+        "small", only(MixerCase(d_model=16, num_heads=2, lengths=(32,)), names[2:]), SETTING, False, limit=5.0
+    )
+    cells = {r.config["model"]: r.figures for r in records}
+    assert cells[PEER]["skipped"] == cells["attention"]["skipped"] == "would take about 16 s"
+    assert cells["attention"]["forward"]["seconds"] is None
+    assert cells["attention"]["backward"]["ratio"] is None
+    # Four seconds are allowed, six passes of errors are not.
+    assert cells["fft_conv"]["backward"]["seconds"] > 0
+    assert (cells["fft_conv"]["error"], cells["fft_conv"]["backward"]["ratio"]) == (None, None)
+    assert set(cells["fft_conv"]["backward"]["ratios"]) == {CONV}
+    with pytest.raises(ValueError, match="limit=0; wanted a positive"):
+        bench_mixers("small", case, SETTING, False, limit=0)
+    with pytest.raises(ValueError, match="unknown mixer 'fft_con'; did you mean 'fft_conv'"):
+        only(case, ["fft_con"])

@@ -3,7 +3,7 @@
 import pytest
 
 from undula.bench.records import read_records
-from undula.cli.bench import parsed_length
+from undula.cli.arguments import parsed_length
 from undula.cli.main import main
 
 
@@ -40,7 +40,9 @@ def test_measuring_and_the_table(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.strip() in document.read_text()
 
 
-@pytest.mark.parametrize(("text", "steps"), [("512", 512), ("4k", 4096), ("1K", 1024)])
+@pytest.mark.parametrize(
+    ("text", "steps"), [("512", 512), ("4k", 4096), ("1K", 1024), ("64k", 65536), ("128k", 131072), ("200k", 200000)]
+)
 def test_lengths(text, steps):
     assert parsed_length(text) == steps
 
@@ -68,6 +70,66 @@ def test_mistakes_are_one_line(words, said, tmp_path, capsys):
 
 def test_help(capsys):
     assert main(["bench"]) == 0
-    assert (
-        "undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wave-gpt|table" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "undula bench MEASUREMENT" in said
+    for kind in ("train", "mixers", "decode", "optimizers", "phase", "pyramid", "sparsity", "wave-gpt", "table"):
+        assert f"\n  {kind} " in said
+    for kind in ("needle", "copy", "plot"):
+        assert f"\n  {kind} " in said
+
+
+def test_pictures_of_records(tmp_path, capsys, monkeypatch):
+    assert main(["bench", "plot", "--results", str(tmp_path)]) == 2
+    assert "no records of mixers; make some" in capsys.readouterr().err
+    monkeypatch.setattr("undula.bench.table.TRIALS", ())
+    words = [
+        "--only",
+        "fft_conv",
+        "--lengths",
+        "8,16",
+        "--memory",
+        "false",
+        "--repeats",
+        "1",
+        "--results",
+        str(tmp_path),
+    ]
+    assert main(["bench", "mixers", "tiny", *words]) == 0
+    assert {r.config["model"] for r in read_records(tmp_path / "mixers.jsonl")} == {
+        "torch SDPA",
+        "FFT convolution",
+        "fft_conv",
+    }
+
+
+def test_recall_is_trained_asked_and_recorded(tmp_path, capsys):
+    words = [
+        "fft_conv, memory",
+        "--count",
+        "2",
+        "--lengths",
+        "32,64",
+        "--episodes",
+        "3",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    small = ["steps=3", "data.block_size=32", "model.backbone.d_model=8", "model.backbone.d_ff=8", "eval_every=3"]
+    assert main(["bench", "needle", *words, *small, "--results", str(tmp_path)]) == 0
+    assert "needle:2, right answers; trained on up to 32 steps" in capsys.readouterr().out
+    (record,) = read_records(tmp_path / "needle.jsonl")
+    assert record.what == "needle"
+    assert set(record.figures["accuracy"]) == {"32", "64"}
+    assert record.figures["answers"] == 6
+    assert record.config["run"]["data"]["source"] == "needle:2"
+    # A finished run is asked again, not trained again.
+    assert main(["bench", "needle", *words, *small, "--results", str(tmp_path)]) == 0
+    again = read_records(tmp_path / "needle.jsonl")[1]
+    assert again.figures["accuracy"] == record.figures["accuracy"]
+    capsys.readouterr()
+    assert main(["bench", "table", "--results", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "| model | parameters | 32 steps | 64 steps |" in table
+    assert table.count("| fft_conv, memory |") == 1
+    assert main(["bench", "needle", "nope"]) == 2
+    assert "unknown model 'nope'" in capsys.readouterr().err

@@ -22,7 +22,7 @@ OPTIONS = {
         {"d_inner": 32},
     ],
     "cosine": [{}, {"num_waves": 5, "dropout": 0.2, "rotary": False}, {"num_waves": 8, "rotary_base": 100.0}],
-    "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}, {"d_inner": 32}],
+    "fft_conv": [{}, {"num_modes": 1, "short_conv": 1}, {"d_inner": 32}, {"memory": 100.0}],
     "hierarchical_fft": [
         {"chunk_size": 5, "num_modes": 6},
         {"chunk_size": 4, "num_modes": 8, "sparsity": 0.4, "num_freq_bands": 2},
@@ -117,7 +117,7 @@ REFERENCES = {
     "cosine": lambda x, p, options, causal, mask: cosine.mixer(
         x, p, HEADS, causal, mask, options.get("rotary_base", 10000.0) if options.get("rotary", True) else None
     ),
-    "fft_conv": lambda x, p, options, causal, mask: fft_conv_mixer(x, p, causal, mask),
+    "fft_conv": lambda x, p, options, causal, mask: fft_conv_mixer(x, p, causal, mask, options.get("memory", 0.0)),
     "hierarchical_fft": lambda x, p, options, causal, mask: hierarchical.mixer(x, p, options, mask),
     "interference": lambda x, p, options, causal, mask: interference.mixer(
         x,

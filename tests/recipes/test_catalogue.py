@@ -4,12 +4,15 @@ import dataclasses
 
 import pytest
 
+from undula.data.build import prepare
 from undula.models.language_model import build_language_model
 from undula.recipes.catalogue import DEFAULT, RECIPES, purpose
 from undula.recipes.changes import changed
+from undula.recipes.long import RECALL_MODELS, recall
 from undula.recipes.protocols import PROTOCOLS, with_protocol
 
 ENHANCED = ("wave_sparse_lm", "wave_gather_lm", "wave_curriculum_lm")
+LONG = ("spectral_long", "needle", "copy")
 COMPARED = (
     "wave_lm",
     "wave_attention_lm",
@@ -32,7 +35,7 @@ def parameters(model):
 def test_every_recipe_has_its_own_name_and_a_purpose():
     assert {name: RECIPES[name]().name for name in RECIPES} == {name: name for name in RECIPES}
     assert all(purpose(RECIPES[name]).endswith(".") for name in RECIPES)
-    assert set(RECIPES) == {"smoke", "wave_gpt", "wave_enhanced", *ENHANCED, *COMPARED}
+    assert set(RECIPES) == {"smoke", "wave_gpt", "wave_enhanced", *LONG, *ENHANCED, *COMPARED}
     assert DEFAULT == "wave_lm"
 
 
@@ -90,3 +93,19 @@ def test_protocol_fixes_what_it_names():
 def test_unknown_protocol():
     with pytest.raises(ValueError, match="unknown protocol 'p1'; did you mean 'p0'"):
         with_protocol(RECIPES["wave_lm"](), "p1")
+
+
+def test_long_contexts():
+    config = RECIPES["spectral_long"]()
+    assert (config.data.block_size, config.data.eval_block_size) == (65536, 200_000)
+    assert config.piece == 4096
+    prepared = prepare(config.data)
+    assert len(prepared.eval_windows()[0]["input_ids"]) == 200_000
+    assert len(prepared.train_windows(seed=0, length=1)[0]["input_ids"]) == 65536
+    assert RECIPES["needle"]().data.source == "needle"
+    assert RECIPES["copy"]().data.source == "copy"
+    assert {name: parameters(recall("needle", name).model) < 2e6 for name in RECALL_MODELS} == dict.fromkeys(
+        RECALL_MODELS, True
+    )
+    with pytest.raises(ValueError, match="unknown model 'fft_con'; did you mean 'fft_conv'"):
+        recall("needle", "fft_con")

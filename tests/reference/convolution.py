@@ -43,11 +43,14 @@ def gated(x, p, mask, mix):
     return (q * mix(u)) @ p["out_proj.weight"].T
 
 
-def fft_conv_mixer(x, p, causal=True, mask=None):
-    """The fft_conv mixer."""
+def fft_conv_mixer(x, p, causal=True, mask=None, memory=0.0):
+    """The fft_conv mixer; with a memory, the last frequency counts in 1 / memory."""
+    frequency = p["filter.frequency"].copy()
+    if memory:
+        frequency[:, -1] /= memory
 
     def mix(u):
-        h = impulse_response(np.exp(p["filter.log_decay"]), p["filter.frequency"], p["filter.gain"], u.shape[1])
+        h = impulse_response(np.exp(p["filter.log_decay"]), frequency, p["filter.gain"], u.shape[1])
         h[:, 0] += p["filter.direct"]
         rows = u.transpose(0, 2, 1)
         y = causal_conv(rows, h)

@@ -45,9 +45,10 @@ class MixerCase:
         num_heads: heads, where a mixer has any.
         lengths: steps of the sequence.
         batch_size: sequences.
-        causal: whether all look back only, the peer as well; else both ways.
+        causal: whether all look back only, the peers as well; else both ways.
         mixers: what is measured, by the name in the records; by default every registered mixer that has such a width
             and looks that way.
+        peers: names in `undula.bench.peers.MIXER_PEERS`; ratios in tables are against the first.
     """
 
     d_model: int = 256
@@ -56,6 +57,7 @@ class MixerCase:
     batch_size: int = 1
     causal: bool = True
     mixers: Mapping[str, MixerChoice] | None = None
+    peers: tuple[str, ...] = ("torch SDPA", "FFT convolution")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,9 +194,10 @@ _FRAMES = {
         "all bins": {"sparsity": None},
     }.items()
 }
+_ATTENTION = ("torch SDPA",)
 MIXER_CASES: Mapping[str, MixerCase] = {
     "d256": MixerCase(),
-    "encoder": MixerCase(lengths=(512, 1024, 2048, 4096, 8192), causal=False, mixers=_FRAMES),
+    "encoder": MixerCase(lengths=(512, 1024, 2048, 4096, 8192), causal=False, mixers=_FRAMES, peers=_ATTENTION),
     "tiny": MixerCase(d_model=32, num_heads=4, lengths=(64, 128)),
 }
 # Without positions, which the peer has not either.
@@ -207,9 +210,9 @@ _COHERENT = {
     for harmonics in ("shared", "grouped")
 }
 PHASE_CASES: Mapping[str, MixerCase] = {
-    "narrow": MixerCase(d_model=192, num_heads=8, lengths=(1024, 4096), mixers=_COHERENT),
-    "wide": MixerCase(d_model=192, num_heads=3, lengths=(1024, 4096), mixers=_COHERENT),
-    "tiny": MixerCase(d_model=24, num_heads=4, lengths=(16, 32), mixers=_COHERENT),
+    "narrow": MixerCase(d_model=192, num_heads=8, lengths=(1024, 4096), mixers=_COHERENT, peers=_ATTENTION),
+    "wide": MixerCase(d_model=192, num_heads=3, lengths=(1024, 4096), mixers=_COHERENT, peers=_ATTENTION),
+    "tiny": MixerCase(d_model=24, num_heads=4, lengths=(16, 32), mixers=_COHERENT, peers=_ATTENTION),
 }
 DECODE_CASES: Mapping[str, DecodeCase] = {
     "10m": DecodeCase(models={**_MODELS_10M, "short_conv": plain("short_conv", **_TEN_MILLION, d_ff=1018)}),

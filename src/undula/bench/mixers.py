@@ -1,7 +1,8 @@
 """Time, memory and error of mixers, beside fused attention."""
 
 import copy
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,23 +11,35 @@ import undula.mixers  # noqa: F401  (fills the registry)
 from undula.bench.cases import MixerCase, MixerChoice
 from undula.bench.environment import Config, make_records
 from undula.bench.harness import Contestant, interleaved, measuring, peak_memory, precision, relative_error, speedup
-from undula.bench.peers import SDPALayer
+from undula.bench.peers import MIXER_PEERS, PEER_COSTS
 from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
 from undula.mixers.base import MIXERS, build_mixer
-from undula.shapes import Sequence
+from undula.names import unknown_name
 
-PEER = "torch SDPA"
+LIMIT = 60.0
+"""Seconds that one pass forward and backward may take; what would take longer is not run, and says so."""
+
+PROBE = 1024
+"""Steps at which a mixer is timed first, to know what longer ones would take."""
+
+NOTHING = {"seconds": None, "ratio": None, "ratios": {}, "peak_bytes": None}
 
 
 def bench_mixers(
-    name: str, case: MixerCase, setting: BenchSetting, memory: bool = True, kind: str = "mixers"
+    name: str,
+    case: MixerCase,
+    setting: BenchSetting,
+    memory: bool = True,
+    kind: str = "mixers",
+    limit: float = LIMIT,
 ) -> list[Record]:
-    """Return a record for each mixer and length; the peer is fused attention between two projections.
+    """Return a record for each mixer and length; the first peer is fused attention between two projections.
 
-    Figures: time forward, and forward and backward; how many times faster than the peer; rise of the peak of memory;
-    largest error of output and input gradient against the same mixer in float64, over their root mean square.
+    Figures: time forward, and forward and backward; how many times faster than each peer; rise of the peak of memory;
+    largest error of output and input gradient against the same mixer in float64, over their root mean square. Where a
+    pass would take too long, `skipped` says how long, and the figures are null; so are errors, which take six passes.
 
     Args:
         name: the case's name, for the records.
@@ -34,39 +47,79 @@ def bench_mixers(
         setting: how to measure.
         memory: measure the peak of memory too, each in a process of its own.
         kind: kind of measurement that the records name.
+        limit: seconds that a pass forward and backward may take.
+
+    Raises:
+        ValueError: when the limit is not positive.
     """
-    measured = [pair for length in case.lengths for pair in _at_length(name, case, length, setting, memory)]
+    if limit <= 0:
+        raise ValueError(f"limit={limit}; wanted a positive number of seconds")
+    known = _probed(case, setting)
+    measured: list[tuple[Config, Config]] = []
+    for length in sorted(case.lengths):
+        expected = {mixer: _expected(mixer, case, point, length) for mixer, point in known.items()}
+        found = _at_length(name, case, length, setting, memory, expected, limit)
+        measured += found
+        for config, figures in found:
+            if figures["backward"]["seconds"] is not None:
+                known[config["model"]] = length, figures["backward"]["seconds"]
     return make_records(kind, measured, setting)
 
 
+def _probed(case: MixerCase, setting: BenchSetting) -> dict[str, tuple[int, float]]:
+    """A short length, and the seconds of one pass of every contestant."""
+    steps, once = min(PROBE, *case.lengths), dataclasses.replace(setting, repeats=1, warmup=1)
+    with measuring(setting):
+        x = _input(case, steps, setting)
+        runs = {m: Contestant(_backward(_build(m, case, steps, setting), x, setting)) for m in contestants(case)}
+        return {mixer: (steps, timing.median) for mixer, timing in interleaved(runs, once).items()}
+
+
+def _expected(mixer: str, case: MixerCase, known: tuple[int, float], length: int) -> float:
+    """The seconds of a pass, from those at another length and what the mixer claims of its cost."""
+    chosen = choices(case)
+    cost = MIXERS[chosen[mixer].name].traits.cost if mixer in chosen else PEER_COSTS[mixer]
+    return known[1] * (length / known[0]) ** (2 if "T^2" in cost else 1)
+
+
+def contestants(case: MixerCase) -> tuple[str, ...]:
+    """Return the names of all that a case measures, peers first."""
+    return *case.peers, *choices(case)
+
+
 def _at_length(
-    name: str, case: MixerCase, length: int, setting: BenchSetting, memory: bool
+    name: str,
+    case: MixerCase,
+    length: int,
+    setting: BenchSetting,
+    memory: bool,
+    expected: Mapping[str, float],
+    limit: float,
 ) -> list[tuple[Config, Config]]:
     chosen = choices(case)
-    contestants = (PEER, *chosen)
+    running = [mixer for mixer in contestants(case) if expected[mixer] <= limit]
     with measuring(setting):
-        built = {mixer: _build(mixer, case, setting) for mixer in contestants}
+        built = {mixer: _build(mixer, case, length, setting) for mixer in running}
         x = _input(case, length, setting)
-        forward = {m: Contestant(_forward(built[m], x, setting)) for m in contestants}
-        both = {m: Contestant(_backward(built[m], x, setting)) for m in contestants}
+        forward = {m: Contestant(_forward(built[m], x, setting)) for m in running}
+        both = {m: Contestant(_backward(built[m], x, setting)) for m in running}
         times, times_both = interleaved(forward, setting), interleaved(both, setting)
-        errors = {mixer: _errors(built[mixer], x, setting) for mixer in contestants}
-    sizes = {k: v for k, v in to_dict(case).items() if k not in ("lengths", "mixers")}
+        errors = {m: _errors(built[m], x, setting) for m in running if 6 * expected[m] <= limit}
+    sizes = {k: v for k, v in to_dict(case).items() if k not in ("lengths", "mixers", "peers")}
     measured = []
-    for mixer in contestants:
-        peaks = [_peak(mixer, case, length, backward, setting) if memory else None for backward in (False, True)]
-        figures = {
-            "forward": {**times[mixer].figures(), "ratio": speedup(times[mixer], times[PEER]), "peak_bytes": peaks[0]},
-            "backward": {
-                **times_both[mixer].figures(),
-                "ratio": speedup(times_both[mixer], times_both[PEER]),
-                "peak_bytes": peaks[1],
-            },
-            "error": errors[mixer][0],
-            "gradient_error": errors[mixer][1],
-        }
+    for mixer in contestants(case):
+        figures: Config = {"error": None, "gradient_error": None, "forward": NOTHING, "backward": NOTHING}
+        if mixer in running:
+            for way, found in (("forward", times), ("backward", times_both)):
+                peak = _peak(mixer, case, length, way == "backward", setting) if memory else None
+                ratios = {peer: speedup(found[mixer], found[peer]) for peer in case.peers if peer in running}
+                shown = {"ratio": ratios.get(case.peers[0]), "ratios": ratios, "peak_bytes": peak}
+                figures[way] = {**found[mixer].figures(), **shown}
+            figures["error"], figures["gradient_error"] = errors.get(mixer, (None, None))
+        else:
+            figures["skipped"] = f"would take about {expected[mixer]:,.0f} s"
         options = dict(chosen[mixer].options) if mixer in chosen else {}
-        config = {"case": name, "model": mixer, "options": options, "peer": PEER, "length": length, **sizes}
+        config = {"case": name, "model": mixer, "options": options, "peer": case.peers[0], "length": length, **sizes}
         measured.append((config, figures))
     return measured
 
@@ -81,10 +134,23 @@ def choices(case: MixerCase) -> Mapping[str, MixerChoice]:
     return {name: MixerChoice(name=name, options={}) for name in fitting}
 
 
-def _build(name: str, case: MixerCase, setting: BenchSetting) -> nn.Module:
+def only(case: MixerCase, names: Sequence[str]) -> MixerCase:
+    """Return the case with some of its mixers.
+
+    Raises:
+        ValueError: for a name that it does not have; says the nearest.
+    """
+    all_of_it = choices(case)
+    for name in names:
+        if name not in all_of_it:
+            raise unknown_name("mixer", name, all_of_it)
+    return dataclasses.replace(case, mixers={name: all_of_it[name] for name in names})
+
+
+def _build(name: str, case: MixerCase, length: int, setting: BenchSetting) -> nn.Module:
     torch.manual_seed(0)
-    if name == PEER:
-        return SDPALayer(case.d_model, case.num_heads, causal=case.causal).to(setting.device)
+    if name in case.peers:
+        return MIXER_PEERS[name](case.d_model, case.num_heads, length, case.causal).to(setting.device)
     choice = choices(case)[name]
     # In evaluation mode: a selector's noise is neither in what is timed nor in what is compared with float64.
     mixer = build_mixer(choice.name, case.d_model, case.num_heads, **choice.options).to(setting.device).eval()
@@ -98,7 +164,7 @@ class BothWays(nn.Module):
         super().__init__()
         self.mixer = mixer
 
-    def forward(self, x: Sequence) -> Sequence:
+    def forward(self, x: Tensor) -> Tensor:
         """Mix, looking both ways."""
         return self.mixer(x, False)
 
@@ -148,5 +214,5 @@ def _peak(name: str, case: MixerCase, length: int, backward: bool, setting: Benc
 
 
 def _prepare(name: str, case: MixerCase, length: int, backward: bool, setting: BenchSetting) -> Callable[[], Tensor]:
-    mixer, x = _build(name, case, setting), _input(case, length, setting)
+    mixer, x = _build(name, case, length, setting), _input(case, length, setting)
     return _backward(mixer, x, setting) if backward else _forward(mixer, x, setting)

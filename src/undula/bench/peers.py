@@ -1,7 +1,7 @@
 """Peers as adapters: other libraries' models of the same size, called as ours are."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from einops import rearrange
@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from undula.models.config import BackboneConfig, ModelConfig
 from undula.names import Registry
+from undula.ops.fft import fast_length, irfft, rfft
 from undula.optional import late_import
 from undula.shapes import Logits, Sequence, TokenIds
 
@@ -20,7 +21,12 @@ TRAIN_PEERS: Registry[Callable[[ModelConfig, int], nn.Module]] = Registry("peer"
 DECODE_PEERS: Registry[Callable[[ModelConfig, int], PreTrainedModel]] = Registry("peer")
 """From our model's configuration and the longest sequence to a Hugging Face model with a cache."""
 
-PACKAGES = {"x-transformers": "x-transformers", "transformers Llama": "transformers", "torch SDPA": "torch"}
+PACKAGES = {
+    "x-transformers": "x-transformers",
+    "transformers Llama": "transformers",
+    "torch SDPA": "torch",
+    "FFT convolution": "torch",
+}
 """The package that each peer comes from."""
 
 
@@ -108,6 +114,51 @@ class SDPALayer(nn.Module):
         q, k, v = rearrange(self.qkv(x), "b t (three n e) -> three b n t e", three=3, n=self.num_heads)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out_proj(rearrange(y, "b n t e -> b t (n e)"))
+
+
+class FFTConvLayer(nn.Module):
+    """A plain causal convolution by FFT between projections: one free filter as long as the sequence per channel.
+
+    Args:
+        d_model: width.
+        length: steps of the sequence.
+    """
+
+    def __init__(self, d_model: int, length: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Linear(d_model, d_model, bias=False)
+        self.filter = nn.Parameter(torch.randn(d_model, length) * length**-0.5)
+        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x: Sequence) -> Sequence:
+        """Convolve with what came before."""
+        length = x.shape[1]
+        points = fast_length(2 * length)
+        u = self.in_proj(x).transpose(1, 2)
+        y = irfft(rfft(u, points) * rfft(self.filter, points), points)[..., :length]
+        return self.out_proj(y.transpose(1, 2).to(u.dtype))
+
+
+def _attention(d_model: int, num_heads: int, length: int, causal: bool) -> nn.Module:
+    del length
+    return SDPALayer(d_model, num_heads, causal=causal)
+
+
+def _fft_convolution(d_model: int, num_heads: int, length: int, causal: bool) -> nn.Module:
+    del num_heads
+    if not causal:
+        raise ValueError("the peer 'FFT convolution' looks back only; give a case with causal=False other peers")
+    return FFTConvLayer(d_model, length)
+
+
+MIXER_PEERS: Mapping[str, Callable[[int, int, int, bool], nn.Module]] = {
+    "torch SDPA": _attention,
+    "FFT convolution": _fft_convolution,
+}
+"""From width, heads, steps and whether to look back only, to a module that mixes along the sequence."""
+
+PEER_COSTS = {"torch SDPA": "T^2", "FFT convolution": "T log T"}
+"""How their time grows, as mixers say it of theirs."""
 
 
 class _Scores(nn.Module):

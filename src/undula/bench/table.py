@@ -1,6 +1,8 @@
 """Tables of results in Markdown, made from records and from nothing else (no torch here)."""
 
+import math
 import re
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ from undula.names import unknown_name
 MARKED = re.compile(r"(<!-- results:begin(?P<kinds>[^>]*)-->\n)(?P<table>.*?)(<!-- results:end -->)", re.DOTALL)
 TRIALS = ("tiny",)
 """Cases for trying things out, which no table shows."""
+
+ONE_BY_ONE = ("needle", "copy")
+"""Kinds of which the newest record of each model is shown, not the newest run of all."""
 
 Cells = Sequence[object]
 
@@ -64,7 +69,9 @@ def newest(records: Iterable[Record]) -> list[list[Record]]:
             continue
         key = f"{case} {setting['device']} {setting['dtype']} {setting['threads']}"
         known = runs.get(key, [])
-        runs[key] = [*known, record] if known and known[0].date == record.date else [record]
+        # Models on tasks of memory are recorded one by one.
+        together = record.what in ONE_BY_ONE or (known and known[0].date == record.date)
+        runs[key] = [*known, record] if together else [record]
     return list(runs.values())
 
 
@@ -139,13 +146,50 @@ def _mixers(run: list[Record]) -> str:
     lengths = sorted({record.config["length"] for record in run})
     config = run[0].config
     caption = f"**Mixers** at width {config['d_model']}, forward and backward, ms (x {config['peer']}), peak MB"
-    head = ["mixer", *(f"{length:,} steps" for length in lengths), "largest error"]
+    caption += "; growth: exponent of the time in the number of steps, from 16,384 on or over all"
+    head = ["mixer", *(f"{length:,} steps" for length in lengths), "growth", "largest error"]
     rows = _grid(run, "length", lengths, _mixer_cell)
-    errors = {row[0]: max(r.figures["error"] or 0.0 for r in run if r.config["model"] == row[0]) for row in rows}
-    return f"{caption}; {_made(run[0])}\n\n{markdown(head, [[*row, f'{errors[row[0]]:.0e}'] for row in rows])}"
+    known = [(r.config["model"], r.figures["error"]) for r in run if r.figures["error"] is not None]
+    errors = {row[0]: max((e for model, e in known if model == row[0]), default=None) for row in rows}
+    grown = {model: growth(points) for model, points in by_model(run).items()}
+    body = [[*row, _number(grown.get(row[0]), ".2f"), _number(errors[row[0]], ".0e")] for row in rows]
+    return f"{caption}; {_made(run[0])}\n\n{markdown(head, body)}"
+
+
+def by_model(run: Sequence[Record], figure: str = "seconds", unit: float = 1.0) -> dict[str, list[tuple[int, float]]]:
+    """Return lengths and a figure of forward and backward, shortest first, by mixer; what was not run is left out.
+
+    Args:
+        run: records of mixers.
+        figure: such as "seconds" or "peak_bytes".
+        unit: what the figure is multiplied with.
+    """
+    found: dict[str, list[tuple[int, float]]] = {}
+    for record in run:
+        value = record.figures["backward"][figure]
+        if value:  # a peak of 0 bytes has no place on a logarithmic scale
+            found.setdefault(record.config["model"], []).append((record.config["length"], unit * value))
+    return {model: sorted(points) for model, points in found.items()}
+
+
+def growth(points: Sequence[tuple[int, float]], least: int = 16384) -> float | None:
+    """Return the exponent p of seconds ~ length^p, fitted on a logarithmic scale; None for fewer than two lengths.
+
+    Args:
+        points: lengths and seconds.
+        least: shortest length that counts, where there are two from it on; otherwise all count.
+    """
+    long = [point for point in points if point[0] >= least]
+    chosen = long if len(long) > 1 else points
+    if len(chosen) < 2:
+        return None
+    xs, ys = zip(*((math.log(length), math.log(seconds)) for length, seconds in chosen), strict=True)
+    return statistics.linear_regression(xs, ys).slope
 
 
 def _mixer_cell(figures: dict[str, Any]) -> str:
+    if "skipped" in figures:
+        return figures["skipped"]
     both = figures["backward"]
     milliseconds, ratio = _number(both["seconds"] * 1e3, ",.1f"), _number(both["ratio"], ".2f")
     return f"{milliseconds} ({ratio}), {_megabytes(both['peak_bytes'])}"
@@ -163,6 +207,26 @@ def _phase(run: list[Record]) -> str:
 def _phase_cell(figures: dict[str, Any]) -> str:
     forward = figures["forward"]
     return f"{_number(forward['seconds'] * 1e3, ',.1f')} ({_number(forward['ratio'], '.2f')}); {_mixer_cell(figures)}"
+
+
+def _recall(kind: str) -> Callable[[list[Record]], str]:
+    return lambda run: _recall_table(kind, run)
+
+
+def _recall_table(kind: str, run: list[Record]) -> str:
+    lengths = sorted({int(length) for record in run for length in record.figures["accuracy"]})
+    config = run[0].config
+    caption = f"**{kind}** ({config['case']}), right answers; trained on up to {config['train_length']:,} steps"
+    head = ["model", "parameters", *(f"{length:,} steps" for length in lengths)]
+    body = [
+        [
+            r.config["model"],
+            _count(r.figures["parameters"]),
+            *(_number(r.figures["accuracy"].get(str(length)), ".1%") for length in lengths),
+        ]
+        for r in {record.config["model"]: record for record in run}.values()
+    ]
+    return f"{caption}; {_made(run[0])}\n\n{markdown(head, body)}"
 
 
 def _optimizers(run: list[Record]) -> str:
@@ -209,6 +273,8 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "pyramid": _stacks("Pyramid"),
     "sparsity": _stacks("Blocks on part of the harmonics"),
     "phase": _phase,
+    "needle": _recall("Needle"),
+    "copy": _recall("Copy"),
 }
 """How the records of each kind become a table, in the order in which they are shown."""
 

@@ -138,7 +138,7 @@ def train_step(plan: StepPlan, model: nn.Module, setting: BenchSetting) -> Calla
 
     def step() -> None:
         tokens, layers = next(batches), []
-        watched = {"on_layer": collector(layers)} if objective.asks else {}
+        watched = {"on_layer": collector(layers)} if objective.asks(tokens[:, 1:]) else {}
         with precision(setting):
             scores = model(tokens[:, :-1], **watched)
         objective(SimpleNamespace(logits=scores, hidden_states=layers), tokens[:, 1:]).backward()

@@ -25,6 +25,21 @@ def split_overrides(words: list[str]) -> tuple[list[str], dict[str, Any]]:
     return [word for word in words if not OVERRIDE.match(word)], {key: _value(key, text) for key, text in pairs}
 
 
+def parsed_length(text: str) -> int:
+    """Return a number of steps: k at the end is 1024 up to 128k, as in powers of two, and 1000 beyond, as in 200k.
+
+    >>> [parsed_length(text) for text in ("512", "4k", "64k", "128k", "200k")]
+    [512, 4096, 65536, 131072, 200000]
+
+    Raises:
+        ValueError: for anything that is no positive whole number, with a k at its end or without.
+    """
+    digits, thousands = (text[:-1], True) if text[-1:].lower() == "k" else (text, False)
+    if not digits.isdecimal() or int(digits) < 1:
+        raise ValueError(f"length {text!r}; wanted a whole number such as 512, 4k (4096) or 200k (200000)")
+    return int(digits) * ((1024 if int(digits) <= 128 else 1000) if thousands else 1)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the keys of a YAML (or JSON) file.
 

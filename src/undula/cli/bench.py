@@ -18,18 +18,18 @@ from undula.bench.cases import (
     TRAIN_CASES,
     MixerCase,
 )
-from undula.bench.records import Record, append_records, results_file
+from undula.bench.records import Record, append_records, read_records, results_file
 from undula.bench.setting import BenchSetting
-from undula.bench.table import results_table, with_results
-from undula.cli import wave_gpt_bench
-from undula.cli.arguments import parser
+from undula.bench.table import by_model, newest, results_table, with_results
+from undula.cli import recall_bench, wave_gpt_bench
+from undula.cli.arguments import parsed_length, parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
 from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
-USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wave-gpt|table [arguments]
+USAGE = """usage: undula bench MEASUREMENT [arguments]
 
   train         tokens per second of train steps, against the same model in other libraries
   mixers        time, memory and error of every mixer at several lengths, beside fused attention
@@ -39,6 +39,9 @@ USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|spar
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   sparsity      time of blocks on part of the harmonics, beside blocks on all of them
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
+  needle        right answers of models that recall a value from noise, by length of the noise
+  copy          right answers of models that repeat a string after noise, by length of the noise
+  plot          pictures of the newest times and memory of mixers over the number of steps
   table         the newest results as Markdown; --write FILE puts them between its results markers
 
 undula bench train --help     the arguments of a measurement"""
@@ -58,23 +61,14 @@ def run(arguments: list[str]) -> int:
         "pyramid": partial(_stacks, "pyramid", PYRAMID_CASES),
         "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
         "wave-gpt": wave_gpt_bench.run,
+        "needle": partial(recall_bench.run, "needle"),
+        "copy": partial(recall_bench.run, "copy"),
+        "plot": _plot,
         "table": _table,
     }
     if arguments[0] not in kinds:
         raise unknown_name("measurement", arguments[0], kinds)
     return kinds[arguments[0]](arguments[1:])
-
-
-def parsed_length(text: str) -> int:
-    """Return a number of steps: 4096 for 4096 and for 4k.
-
-    Raises:
-        ValueError: for anything that is no positive whole number, with a k at its end or without.
-    """
-    digits, factor = (text[:-1], 1024) if text[-1:].lower() == "k" else (text, 1)
-    if not digits.isdecimal() or int(digits) < 1:
-        raise ValueError(f"length {text!r}; wanted a whole number such as 512 or 4k")
-    return int(digits) * factor
 
 
 def _train(arguments: list[str]) -> int:
@@ -101,16 +95,22 @@ def _train(arguments: list[str]) -> int:
 def _mixers(kind: str, cases: Mapping[str, MixerCase], usual: str, arguments: list[str]) -> int:
     reader = _reader(kind, cases, usual, memory=True)
     reader.add_argument("--lengths", type=str, help="steps of the sequence, such as 1k,4k,16k (default: the case's)")
+    reader.add_argument("--only", type=str, help="some of the mixers, such as fft_conv,attention (default: all)")
+    reader.add_argument("--limit", type=float, default=60.0, help="seconds of a pass; what takes longer is not run")
     asked = reader.parse_args(arguments)
     case, setting = _case(cases, asked.case), _setting(asked)
     if asked.lengths:
         case = dataclasses.replace(case, lengths=tuple(parsed_length(text) for text in asked.lengths.split(",")))
-    measure = late_import("undula.bench.mixers").bench_mixers
-    records = _measured(kind, asked, lambda: measure(asked.case, case, setting, asked.memory, kind))
+    bench = late_import("undula.bench.mixers")
+    if asked.only:
+        case = bench.only(case, asked.only.split(","))
+    records = _measured(
+        kind, asked, lambda: bench.bench_mixers(asked.case, case, setting, asked.memory, kind, asked.limit)
+    )
     head = ("mixer", "steps", "forward ms", "x", "MB", "and backward ms", "x", "MB", "error", "gradient error")
     rows = [
         (record.config["model"], record.config["length"], *_pass(record, "forward"), *_pass(record, "backward"))
-        + (record.figures["error"], record.figures["gradient_error"])
+        + tuple("" if record.figures[e] is None else record.figures[e] for e in ("error", "gradient_error"))
         for record in records
     ]
     console().print(table(head, rows, f"{kind}, x = times as fast as {records[0].config['peer']}, {_how(setting)}"))
@@ -195,6 +195,27 @@ def _table(arguments: list[str]) -> int:
     return SUCCESS
 
 
+def _plot(arguments: list[str]) -> int:
+    reader = parser("bench plot", "Draw the newest times and peaks of memory of mixers over the number of steps.")
+    reader.add_argument("--write", type=str, default="docs/pictures", help="folder of the pictures")
+    _add_results(reader)
+    asked = reader.parse_args(arguments)
+    runs = newest(read_records(results_file("mixers", _folder(asked))))
+    if not runs:
+        raise ValueError("there are no records of mixers; make some with: undula bench mixers")
+    folder, run = Path(asked.write), max(runs, key=lambda records: records[0].date)
+    draw, png = late_import("undula.viz.scaling").scaling, late_import("undula.viz.style").png
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, quantity, figure, unit in (
+        ("time", "Seconds, forward and backward", "seconds", 1.0),
+        ("memory", "Peak of memory, MB", "peak_bytes", 1e-6),
+    ):
+        path = folder / f"mixers-{name}.png"
+        path.write_bytes(png(draw(by_model(run, figure, unit), quantity)))
+        console().print(f"{path} shows {len(run)} records", soft_wrap=True)
+    return SUCCESS
+
+
 def _reader(kind: str, cases: Mapping[str, Any], usual: str, *, memory: bool) -> ArgumentParser:
     usually = BenchSetting()
     reader = parser(f"bench {kind}", f"Measure in turns and record. Cases: {', '.join(cases)}.")
@@ -241,9 +262,12 @@ def _measured(kind: str, asked: Any, measure: Callable[[], list[Record]]) -> lis
     return records
 
 
-def _pass(record: Record, way: str) -> tuple[float, float, str]:
+def _pass(record: Record, way: str) -> tuple[float | str, float | str, str]:
     figures = record.figures[way]
-    return 1e3 * figures["seconds"], figures["ratio"], _megabytes(figures["peak_bytes"])
+    if figures["seconds"] is None:
+        return record.figures["skipped"], "", ""
+    ratio = figures["ratio"]
+    return 1e3 * figures["seconds"], "" if ratio is None else ratio, _megabytes(figures["peak_bytes"])
 
 
 def _megabytes(value: int | None) -> str:

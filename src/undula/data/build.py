@@ -15,12 +15,15 @@ from undula.data.corpus import default_cache_dir, load_documents
 from undula.data.documents import Documents
 from undula.data.split import split_documents
 from undula.data.stream import EvalWindows, TokenStream, TrainWindows, encode_documents
-from undula.data.tokenizers import build_tokenizer, wrap
+from undula.data.synthetic import HELD_OUT, Task, TaskWindows, known_task
+from undula.data.tokenizers import build_tokenizer, byte_tokenizer, wrap
 from undula.files import sha256_sums
 
 FORMAT = 1
 """Raise it when the same configuration would give other tokens or other files than before."""
 MANIFEST = "manifest.json"
+SAMPLE = 64
+"""Short episodes of a task that stand for its text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +33,10 @@ class Prepared:
     Args:
         config: what it was prepared from.
         tokenizer: made from the training split alone.
-        train: the stream to train on.
-        validation: the held-out stream.
+        train: the stream to train on; a sample of it where it is a task's.
+        validation: the held-out stream, likewise.
         fingerprint: SHA-256 of text, tokenizer and split; equal fingerprints mean equal tokens.
+        task: what the windows are made of, in place of the streams.
     """
 
     config: DataConfig
@@ -40,19 +44,29 @@ class Prepared:
     train: TokenStream
     validation: TokenStream
     fingerprint: str
+    task: Task | None = None
 
     @property
     def vocab_size(self) -> int:
         """Number of ids; the width of the model's output."""
         return len(self.tokenizer)
 
-    def train_windows(self, *, seed: int, length: int) -> TrainWindows:
+    def train_windows(self, *, seed: int, length: int) -> TrainWindows | TaskWindows:
         """Return `length` random training windows of `block_size` tokens."""
+        if self.task is not None:
+            return TaskWindows(self.task, self.config.block_size, seed=seed, length=length)
         return TrainWindows(self.train, self.config.block_size, seed=seed, length=length)
 
-    def eval_windows(self) -> EvalWindows:
-        """Return the windows that cover the held-out stream."""
-        return EvalWindows(self.validation, self.config.block_size, rest=self.config.rest)
+    def eval_windows(self, block_size: int | None = None) -> EvalWindows | TaskWindows:
+        """Return the windows that cover the held-out stream, or held-out episodes of a task.
+
+        Args:
+            block_size: tokens in one of them; None: as configured.
+        """
+        size = block_size or self.config.eval_block_size or self.config.block_size
+        if self.task is not None:
+            return TaskWindows(self.task, size, seed=self.config.split_seed, length=HELD_OUT, held_out=True)
+        return EvalWindows(self.validation, size, rest=self.config.rest)
 
 
 def prepare(config: DataConfig, cache_dir: Path | None = None) -> Prepared:
@@ -67,6 +81,9 @@ def prepare(config: DataConfig, cache_dir: Path | None = None) -> Prepared:
         ImportError: when it needs the extra `datasets`, which is not installed.
         ValueError: when it is not text, cannot be split, or is shorter than one window.
     """
+    task = known_task(config.source)
+    if task is not None:
+        return _prepared_task(task, config)
     cache = default_cache_dir() if cache_dir is None else cache_dir
     documents = load_documents(config.source, config.max_bytes, cache)
     fingerprint = _fingerprint(documents, config)
@@ -84,6 +101,20 @@ def prepare(config: DataConfig, cache_dir: Path | None = None) -> Prepared:
     prepared.train_windows(seed=0, length=1)
     prepared.eval_windows()
     return prepared
+
+
+def _prepared_task(task: Task, config: DataConfig) -> Prepared:
+    if config.tokenizer != "byte":
+        raise ValueError(f"source={config.source!r} with tokenizer={config.tokenizer!r}; its letters are bytes: 'byte'")
+    choices = [FORMAT, task.kind, task.count, config.split_seed]
+    tokenizer = byte_tokenizer()
+    sample = TaskWindows(task, task.shortest, seed=config.split_seed, length=SAMPLE)
+    texts = [bytes(sample[i]["input_ids"][0].tolist()).decode() for i in range(SAMPLE)]
+    stream = encode_documents(texts, tokenizer)
+    fingerprint = hashlib.sha256(json.dumps(choices).encode()).hexdigest()
+    return Prepared(
+        config=config, tokenizer=tokenizer, train=stream, validation=stream, fingerprint=fingerprint, task=task
+    )
 
 
 def evaluation_stream(source: str, tokenizer: PreTrainedTokenizerFast) -> TokenStream:

@@ -20,12 +20,15 @@ class DataConfig:
     Args:
         source: `python-docs` (the language reference inside CPython), a text file, a folder of text files, Parquet (a
             file or a folder; one document per row, in column `text`), or a data set of the Hugging Face hub:
-            `fineweb` (FineWeb-Edu) or `hub:OWNER/NAME[:CONFIG]`, which need the extra `datasets`.
+            `fineweb` (FineWeb-Edu) or `hub:OWNER/NAME[:CONFIG]`, which need the extra `datasets`. Or a task of
+            memory, made from a seed, in which only answers count: `needle` or `copy`, with a number of pairs or
+            letters after a colon (`needle:4`); see `undula.data.synthetic`.
         max_bytes: take the first documents of the source, whole, with so many bytes of text at most; None: all. A
             data set of the hub needs a limit.
         tokenizer: `byte` (256 + 1 ids), `char` (the characters of the training split) or `bpe` (byte-level).
         vocab_size: number of ids of a `bpe` tokenizer; a small corpus may fill fewer.
         block_size: tokens in one window.
+        eval_block_size: tokens in one window of what is held out; None: as in training.
         val_fraction: share of the characters that is held out.
         split: `documents` holds out whole documents (pieces, when there is one file alone);
             `tail` holds out the end of the text (not of Parquet and the hub, where it could hold out copies).
@@ -41,6 +44,7 @@ class DataConfig:
     tokenizer: TokenizerKind = "byte"
     vocab_size: int = 4096
     block_size: int = 256
+    eval_block_size: int | None = None
     val_fraction: float = 0.1
     split: SplitKind = "documents"
     split_seed: int = 0
@@ -51,8 +55,10 @@ class DataConfig:
         for field, kind in names:
             if getattr(self, field) not in get_args(kind):
                 raise unknown_name(field, str(getattr(self, field)), get_args(kind))
-        if self.block_size < 1:
-            raise ValueError(f"block_size={self.block_size}; wanted at least 1 token")
+        for field in ("block_size", "eval_block_size"):
+            size = getattr(self, field)
+            if size is not None and size < 1:
+                raise ValueError(f"{field}={size}; wanted at least 1 token")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ValueError(f"max_bytes={self.max_bytes}; wanted at least 1 byte, or null for the whole source")
         if not 0.0 < self.val_fraction < 1.0:

@@ -174,12 +174,21 @@ def load_run(folder: Path) -> Run:
     return Run(folder=folder, config=config, checkpoint=checkpoint, model=model, tokenizer=tokenizer)
 
 
-def evaluate_run(folder: Path, data: str | None = None, *, cache_dir: Path | None = None) -> Metrics:
+def evaluate_run(
+    folder: Path,
+    data: str | None = None,
+    *,
+    length: int | None = None,
+    piece: int | None = None,
+    cache_dir: Path | None = None,
+) -> Metrics:
     """Return the score of a run's model.
 
     Args:
         folder: the run's folder.
         data: a text file or folder, scored whole; by default the run's own held-out text.
+        length: tokens in a window; None: as in the run.
+        piece: tokens of a window that the model reads at a time, 0 for all; None: as in the run.
         cache_dir: where prepared corpora are kept.
 
     Raises:
@@ -190,10 +199,14 @@ def evaluate_run(folder: Path, data: str | None = None, *, cache_dir: Path | Non
     if data is None:
         prepared = prepare(run.config.data, cache_dir)
         _check_text(run.checkpoint, prepared)
-        windows = prepared.eval_windows()
+        windows = prepared.eval_windows(length)
     else:
-        windows = EvalWindows(evaluation_stream(data, run.tokenizer), run.config.data.block_size)
-    return evaluate(run.model, windows, run.config.eval_batch_size)
+        size = length or run.config.data.eval_block_size or run.config.data.block_size
+        windows = EvalWindows(evaluation_stream(data, run.tokenizer), size)
+    piece = run.config.piece if piece is None else piece
+    # As many tokens in a batch as in the run, or one window.
+    rows = max(1, run.config.eval_batch_size * run.config.data.block_size // windows.block_size)
+    return evaluate(run.model, windows, min(rows, run.config.eval_batch_size), piece)
 
 
 def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, GenerationConfig, GenerationMixin
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast, MoeCausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
 from undula.config import to_dict
@@ -26,6 +26,7 @@ from undula.hf.inputs import document_lengths, own_cache, padding_mask, refuse_u
 from undula.hf.loading import WholeModel
 from undula.models.backbone import Backbone, LayerHook, collector
 from undula.models.language_model import build_language_model
+from undula.models.pieces import loss_in_pieces
 from undula.ops.metrics import IGNORED, summed_nats
 from undula.ops.packing import Lengths, repack, starts, unpack
 from undula.shapes import Logits, TokenIds
@@ -72,8 +73,9 @@ class UndulaForCausalLM(WholeModel, Decoding, GenerationMixin):
         cu_seq_lens_k: Int[Tensor, " bounds"] | None = None,
         max_length_q: int | None = None,
         max_length_k: int | None = None,
+        piece: int = 0,
         **kwargs: Any,
-    ) -> CausalLMOutputWithPast:
+    ) -> CausalLMOutputWithPast | MoeCausalLMOutputWithPast:
         """Return scores, and the loss where labels are given.
 
         Args:
@@ -89,13 +91,12 @@ class UndulaForCausalLM(WholeModel, Decoding, GenerationMixin):
             num_items_in_batch: what the summed loss is divided by, instead of the labels of this call.
             seq_idx, cu_seq_lens_q: documents of packed rows, which then do not see each other.
             cu_seq_lens_k, max_length_q, max_length_k: say the same again.
+            piece: tokens that are read at a time, see `loss_in_pieces`; gives `loss` and `aux_loss` alone. 0: all.
             kwargs: shift_labels, (B, T): labels that are shifted already; position t is held against label t.
 
         Raises:
-            ValueError: for a sequence longer than the model's context, a packed row with a cache, or what is not
-                supported; says what to do.
+            ValueError: for too long a sequence, a packed row with a cache, or what is not supported; says what to do.
         """
-        # Among the named arguments, Trainer would take it for a label that every batch has.
         shift_labels = kwargs.pop("shift_labels", None)
         refuse_unsupported(inputs_embeds, kwargs)
         if input_ids is None:
@@ -104,27 +105,29 @@ class UndulaForCausalLM(WholeModel, Decoding, GenerationMixin):
         mask = padding_mask(attention_mask, input_ids, 0 if cache is None else cache.seen_tokens)
         positions = position_ids if attention_mask is None else None
         lengths = document_lengths(input_ids, positions, seq_idx, cu_seq_lens_q, cache)
+        targets = _targets(labels, shift_labels, lengths)
+        if piece:
+            alone = cache is None and lengths is None and not output_hidden_states
+            return self._in_pieces(input_ids, mask, targets if alone else None, piece, num_items_in_batch)
         layers: list[Tensor] = []
-        watch = collector(layers) if output_hidden_states else None
-        logits = self._scores(input_ids, mask, lengths, cache, watch)
-        if labels is not None and lengths is not None:
-            # The first token of a document is no continuation of the document before.
-            labels = labels.masked_fill(starts(lengths, *labels.shape), IGNORED)
-        loss = self._loss(logits, labels, shift_labels, num_items_in_batch)
+        logits = self._scores(input_ids, mask, lengths, cache, collector(layers) if output_hidden_states else None)
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        loss = _loss(logits, targets, num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss, logits=logits[:, kept], past_key_values=cache, hidden_states=tuple(layers) or None
         )
 
-    def _loss(
-        self, logits: Logits, labels: Tensor | None, shift_labels: Tensor | None, num_items: Tensor | int | None
-    ) -> Tensor | None:
-        if shift_labels is None:
-            if labels is None:
-                return None
-            shift_labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
-        nats, counted = summed_nats(logits, shift_labels.to(logits.device))
-        return nats / (counted if num_items is None else num_items)
+    def _in_pieces(
+        self, ids: TokenIds, mask: Tensor | None, targets: Tensor | None, piece: int, num_items: Tensor | int | None
+    ) -> MoeCausalLMOutputWithPast:
+        if targets is None:
+            raise ValueError(
+                f"piece={piece} gives the loss alone: it needs labels, and neither a cache nor packed rows nor "
+                "output_hidden_states; or leave piece out"
+            )
+        self._check_length(ids.shape[1])
+        got = loss_in_pieces(self.model, ids, targets.to(ids.device), piece, mask)
+        return MoeCausalLMOutputWithPast(loss=_mean(got.nats, got.count, num_items), aux_loss=got.aux)
 
     def _scores(
         self,
@@ -209,6 +212,27 @@ class UndulaForCausalLM(WholeModel, Decoding, GenerationMixin):
         self._check_length(max(input_ids_length, generation_config.max_length or 0))
         base: Any = super()
         base._validate_generated_length(generation_config, input_ids_length, has_default_max_length)
+
+
+def _targets(labels: Tensor | None, shift_labels: Tensor | None, lengths: Lengths | None) -> Tensor | None:
+    """The token after each position, where the loss counts it.
+
+    shift_labels is no named argument of `forward`: Trainer would take it for a label that every batch has.
+    """
+    if shift_labels is not None or labels is None:
+        return shift_labels
+    if lengths is not None:
+        # The first token of a document is no continuation of the document before.
+        labels = labels.masked_fill(starts(lengths, *labels.shape), IGNORED)
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+
+
+def _loss(logits: Logits, targets: Tensor | None, num_items: Tensor | int | None) -> Tensor | None:
+    return None if targets is None else _mean(*summed_nats(logits, targets.to(logits.device)), num_items)
+
+
+def _mean(nats: Tensor, count: Tensor, num_items: Tensor | int | None) -> Tensor:
+    return nats / (count if num_items is None else num_items)
 
 
 def _checkpointed(forward: Any, run: Any, *args: Any, **kwargs: Any) -> Any:

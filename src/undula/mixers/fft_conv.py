@@ -33,6 +33,7 @@ class FFTConv(Mixer):
         num_modes: damped harmonics in each filter.
         short_conv: taps of the short convolution.
         d_inner: number of filters; d_model by default.
+        memory: steps that one harmonic of each filter remembers at the start, instead of hundreds; 0: none does.
 
     Source: Poli et al., "Hyena Hierarchy", arXiv 2302.10866; Gu et al., arXiv 2206.11893 (the filters).
     """
@@ -44,20 +45,35 @@ class FFTConv(Mixer):
         "out_proj.weight": 0,
     }
 
-    def __init__(self, d_model: int, *, num_modes: int = 8, short_conv: int = 4, d_inner: int | None = None) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        *,
+        num_modes: int = 8,
+        short_conv: int = 4,
+        d_inner: int | None = None,
+        memory: float = 0.0,
+    ) -> None:
         super().__init__()
         self.d_model, self.d_inner = d_model, d_model if d_inner is None else d_inner
         self.gate = GatedProduct(d_model, short_conv, self.d_inner)
-        self.filter = DampedHarmonics(self.d_inner, num_modes)
+        self.filter = DampedHarmonics(self.d_inner, num_modes, memory=memory)
         self.out_proj = nn.Linear(self.d_inner, d_model, bias=False)
 
     @classmethod
     def build(
-        cls, d_model: int, num_heads: int, *, num_modes: int = 8, short_conv: int = 4, d_inner: int | None = None
+        cls,
+        d_model: int,
+        num_heads: int,
+        *,
+        num_modes: int = 8,
+        short_conv: int = 4,
+        d_inner: int | None = None,
+        memory: float = 0.0,
     ) -> "FFTConv":
         """Build the mixer; channels have filters of their own, so heads are not used."""
         del num_heads
-        return cls(d_model, num_modes=num_modes, short_conv=short_conv, d_inner=d_inner)
+        return cls(d_model, num_modes=num_modes, short_conv=short_conv, d_inner=d_inner, memory=memory)
 
     def forward(
         self, x: Sequence, causal: bool = True, attention_mask: PaddingMask | None = None, *, state: State | None = None

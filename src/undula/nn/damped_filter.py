@@ -14,6 +14,9 @@ from undula.ops.phase import full_precision
 SMALL = 0.04
 """Size that the harmonics start with, beside a direct path of 1."""
 
+LOUD = 0.5
+"""Size that a harmonic with a memory starts with."""
+
 LONG = 4096
 """Longest sequence, in steps, that is filtered by one transform; a longer one is cut into chunks that carry a state."""
 
@@ -31,6 +34,9 @@ class DampedHarmonics(nn.Module):
         slowest: smallest starting decay, per step; 1 / slowest is the longest memory at the start.
         band: which band of decays each filter starts in, 0 the fastest; None: all filters start over all decays.
         num_bands: how many bands the decays are cut into, equal on a logarithmic scale.
+        memory: steps that the last harmonic of every filter remembers at the start, loudly and without oscillation, so
+            that something far away can be recalled; its frequency counts in 1 / memory radians per step, or one update
+            would turn it by many radians over such a distance. 0: it is like the others.
     """
 
     def __init__(
@@ -41,8 +47,12 @@ class DampedHarmonics(nn.Module):
         *,
         band: Int[Tensor, " C"] | None = None,
         num_bands: int = 1,
+        memory: float = 0.0,
     ) -> None:
         super().__init__()
+        if memory < 0:
+            raise ValueError(f"memory={memory}; wanted a number of steps, or 0 for filters that forget")
+        self.memory = memory
         place = torch.arange(modes) / max(modes - 1, 1)
         place = place if band is None else (band[:, None] + place) / num_bands
         spread = math.log(0.5) + math.log(slowest / 0.5) * place
@@ -52,6 +62,10 @@ class DampedHarmonics(nn.Module):
         size, angle = SMALL * torch.randn(channels, modes) / math.sqrt(modes), 2 * math.pi * torch.rand(channels, modes)
         self.gain = nn.Parameter(torch.stack([size * angle.cos(), size * angle.sin()], dim=-1))
         self.direct = nn.Parameter(torch.ones(channels))
+        if memory:
+            with torch.no_grad():
+                self.log_decay[:, -1], self.frequency[:, -1] = -math.log(memory), 0.0
+                self.gain[:, -1] = torch.stack([LOUD * torch.randn(channels), torch.zeros(channels)], dim=-1)
 
     @property
     def modes(self) -> int:
@@ -61,7 +75,10 @@ class DampedHarmonics(nn.Module):
     def _parts(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Decay, frequency and gain in the precision of the filter: float32 at least."""
         dtype = torch.promote_types(like.dtype, torch.float32)
-        return self.log_decay.to(dtype).exp(), self.frequency.to(dtype), self.gain.to(dtype)
+        frequency = self.frequency.to(dtype)
+        if self.memory:
+            frequency = torch.cat([frequency[:, :-1], frequency[:, -1:] / self.memory], dim=1)
+        return self.log_decay.to(dtype).exp(), frequency, self.gain.to(dtype)
 
     def impulse_response(self, length: int) -> Float[Tensor, "C T"]:
         """Return the first `length` values of every filter."""

@@ -12,6 +12,7 @@ from undula.models.config import BackboneConfig, BlockName, CodecConfig, ModelCo
 from undula.models.spectral_config import SpectralConfig
 from undula.names import Registry
 from undula.optim.config import OptimConfig
+from undula.recipes import long
 from undula.recipes import wave_gpt as wave_native
 from undula.recipes.baseline import TUNED
 from undula.recipes.changes import changed
@@ -170,6 +171,10 @@ def smoke() -> TrainConfig:
         save_every=15,
         eval_batch_size=256,
     )
+
+
+for _recipe in (long.spectral_long, long.needle, long.copy):
+    RECIPES.register(_recipe.__name__)(_recipe)
 
 
 def _text(name: str, model: ModelConfig) -> TrainConfig:

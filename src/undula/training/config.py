@@ -97,6 +97,8 @@ class TrainConfig(RunConfig):
         annealing_steps: steps over which the share of the embedding table beside wave packets falls from 1 to 0; 0 for
             models without one.
         eval_batch_size: held-out windows in one forward pass.
+        piece: tokens that the model reads at a time, in training and in scoring, carrying its state with the gradient:
+            the same loss in the memory of one piece, see `loss_in_pieces`; 0: all of a window.
 
     Raises:
         ValueError: for a value out of range or an unknown name.
@@ -108,9 +110,16 @@ class TrainConfig(RunConfig):
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     annealing_steps: int = 0
     eval_batch_size: int = 64
+    piece: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.piece < 0:
+            raise ValueError(f"piece={self.piece}; wanted a number of tokens, or 0 to read windows whole")
+        if self.piece and self.loss.kind != "cross_entropy":
+            raise ValueError(
+                f"piece={self.piece} with loss.kind={self.loss.kind!r}, which needs windows whole; piece=0"
+            )
         if self.eval_batch_size < 1:
             raise ValueError(f"eval_batch_size={self.eval_batch_size}; wanted at least 1")
         self._check_annealing()

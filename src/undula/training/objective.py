@@ -43,9 +43,11 @@ class Objective:
     Args:
         config: which terms.
         model: what is trained; may know the amplitudes of its tokens' harmonics.
+        piece: tokens that the model reads at a time; 0: all.
     """
 
-    def __init__(self, config: LossConfig, model: nn.Module) -> None:
+    def __init__(self, config: LossConfig, model: nn.Module, piece: int = 0) -> None:
+        self.piece = piece
         self.language_model = next((part for part in model.modules() if isinstance(part, LanguageModel)), None)
         self.coherence = None
         if config.kind == "wave_coherence":
@@ -54,17 +56,21 @@ class Objective:
             )
         self.parts = Means()
 
-    @property
-    def asks(self) -> Mapping[str, Any]:
-        """What the model's forward is asked for beside the scores."""
+    def asks(self, labels: Tensor) -> Mapping[str, Any]:
+        """Return what the model's forward is asked for beside the scores; in pieces, for the loss in their place."""
+        if self.piece:
+            return {"piece": self.piece, "shift_labels": labels}
         return {} if self.coherence is None else {"output_hidden_states": True}
 
     def __call__(self, outputs: Any, labels: Tensor) -> Tensor:
         """Return the loss, and remember its parts."""
         model = self.language_model
-        added = None if model is None else model.aux_loss()
-        parts = self._coherent(outputs, labels)
-        loss = parts.pop("total") if parts else mean_nats(outputs.logits, labels)
+        if self.piece:
+            parts, loss, added = {}, outputs.loss, outputs.aux_loss
+        else:
+            added = None if model is None else model.aux_loss()
+            parts = self._coherent(outputs, labels)
+            loss = parts.pop("total") if parts else mean_nats(outputs.logits, labels)
         if added is not None:
             parts = {"ce": loss, **parts, "aux": added}
             loss = loss + added

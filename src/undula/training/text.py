@@ -3,11 +3,11 @@
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from undula.data.build import Prepared
 from undula.data.stream import EvalWindows, TrainWindows
+from undula.data.synthetic import TaskWindows, joined
 from undula.ops.metrics import Metrics
 from undula.training.annealing import Annealing
 from undula.training.config import TrainConfig
@@ -33,28 +33,29 @@ class TextTask(Task):
         self.config, self.prepared = config, prepared
         self.data, self.tokenizer, self.held_out = prepared.fingerprint, prepared.tokenizer, prepared.eval_windows()
         self.bytes_per_token = prepared.train.byte_count() / len(prepared.train)
-        self.objective = Objective(config.loss, model)
+        self.objective = Objective(config.loss, model, config.piece)
         self.parts = self.objective.parts
         annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
         curriculum = [Curriculum(config.curriculum, config.steps)] if config.curriculum.share else []
         self.callbacks = [*annealing, *curriculum]
 
-    def items(self, length: int) -> TrainWindows:
+    def items(self, length: int) -> TrainWindows | TaskWindows:
         """Return random windows."""
         return self.prepared.train_windows(seed=self.config.seed, length=length)
 
     def batch(self, items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return windows as one batch."""
-        return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+        return joined(iter(items))
 
     def loss(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Return the loss of a batch of full windows."""
-        outputs = model(input_ids=batch["input_ids"], **self.objective.asks)
-        return self.objective(outputs, batch["shift_labels"])
+        labels = batch["shift_labels"]
+        outputs = model(input_ids=batch["input_ids"], **self.objective.asks(labels))
+        return self.objective(outputs, labels)
 
-    def score(self, model: nn.Module, held_out: EvalWindows) -> Metrics:
+    def score(self, model: nn.Module, held_out: EvalWindows | TaskWindows) -> Metrics:
         """Return the score over all windows."""
-        return evaluate(model, held_out, self.config.eval_batch_size)
+        return evaluate(model, held_out, self.config.eval_batch_size, self.config.piece)
 
     def line(self, logs: dict[str, Any], items_per_second: float) -> dict[str, Any]:
         """Return bits per byte of the text alone, tokens per second, and the loss's parts where it has several."""
