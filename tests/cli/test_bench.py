@@ -69,5 +69,6 @@ def test_mistakes_are_one_line(words, said, tmp_path, capsys):
 def test_help(capsys):
     assert main(["bench"]) == 0
     assert (
-        "undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wave-gpt|table" in capsys.readouterr().out
+        "undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|codec|wave-gpt|table"
+        in capsys.readouterr().out
     )
