@@ -118,6 +118,8 @@ SLOW_PYRAMID = {
     "band_boundaries": (0.25, 0.5),
     "band_num_layers": (1, 1, 1),
     "band_strides": (3, 2, 1),
+    "mixer": "fft_conv",
+    "mixer_options": {"num_modes": 2},
 }
 VARIANTS = {
     "whole": {},

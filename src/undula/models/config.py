@@ -29,6 +29,10 @@ class PyramidConfig:
     """Hidden width of the feed-forwards, over the width of the band's blocks."""
     cross_band: bool = True
     """Neighbouring bands attend to each other."""
+    mixer: str = "attention"
+    """Of the bands' blocks."""
+    mixer_options: dict[str, Any] = field(default_factory=dict)
+    """Its options; those of attention come on top of `num_kv_heads` and the backbone's dropout."""
 
 
 @dataclass(frozen=True, kw_only=True)
