@@ -143,6 +143,7 @@ MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern 
     ("wave", ("fft_conv",), "parallel", "settled"),
     ("wave", ("fft_conv",), "pre_norm", "masked"),
     ("wave", ("attention",), "deepnorm", "sliced"),
+    ("wave", ("fft_conv",), "pre_norm", "sliced"),
     ("wave", ("short_conv",), "parallel", "slow pyramid"),
 ]
 

@@ -58,6 +58,7 @@ def bench_codec(
         "latency_seconds": codec.latency / rate,
         "streaming_difference": difference,
         **{f"{name}_seconds_a_second": time.median / seconds for name, time in times.items()},
+        **{f"{name}_cpu_seconds_a_second": time.figures()["cpu_seconds"] / seconds for name, time in times.items()},
     }
     sizes = {"piece_seconds": PIECE_SECONDS, "codec": to_dict(codec.config)}
     return make_records("codec", [({**what, **sizes}, figures)], setting)

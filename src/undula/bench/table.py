@@ -205,14 +205,14 @@ def _codec(run: list[Record]) -> str:
     trained = f"{config['steps']:,} of {config['of_steps']:,} steps, {config['training_seconds'] / 60:.0f} minutes"
     heard = f"{run[0].figures['recordings']:,} held-out recordings of {config['source']}"
     caption = f"**Codec** {config['model']}, {heard}, {trained}"
-    head = ["parameters", "numbers per sample", "SI-SDR in dB", "median", "lowest", "seconds a second"]
+    head = ["parameters", "numbers per sample", "SI-SDR in dB", "median", "lowest", "CPU seconds a second"]
     head += [f"in pieces of {1e3 * config['piece_seconds']:.0f} ms", "latency in ms"]
     body = [
         [
             _count(r.figures["parameters"]),
             _number(r.figures["numbers_per_sample"], ".2f"),
             *(_number(r.figures[key], ".2f") for key in ("si_sdr", "si_sdr_median", "si_sdr_lowest")),
-            *(_number(r.figures[f"{how}_seconds_a_second"], ".3f") for how in ("whole", "pieces")),
+            *(_number(r.figures[f"{how}_cpu_seconds_a_second"], ".3f") for how in ("whole", "pieces")),
             _number(1e3 * r.figures["latency_seconds"], ".0f"),
         ]
         for r in run

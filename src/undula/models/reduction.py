@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import BackboneConfig
-from undula.models.narrow import channels_of, narrow_config, narrowed
+from undula.models.narrow import channels_of, narrow_config, narrowed, narrowed_state
 from undula.names import unknown_name
 from undula.nn.frequency_mask import FrequencyMask
 from undula.nn.harmonic_gather import HarmonicGather
@@ -138,9 +138,22 @@ class HarmonicReduction(nn.Module):
                 return run(backbone, self.gather(x), partial(self.gather.scatter, chosen=chosen))
         if self.present is None:
             return run(backbone, x, lambda y: y)
-        channels = channels_of(self.present.to(x.device), self.num_harmonics)
+        channels = self._channels(x.device)
         low, silent = x.index_select(-1, channels), torch.zeros_like(x)
         return run(narrowed(backbone, channels), low, lambda y: silent.index_copy(-1, channels, y.to(x.dtype)))
+
+    def init_state(
+        self, backbone: Backbone, batch_size: int, *, device: torch.device | None, dtype: torch.dtype | None
+    ) -> States:
+        """Return the state of the blocks, as wide as they are now, before the first position."""
+        if self.present is None:
+            return backbone.init_state(batch_size, device=device, dtype=dtype)
+        channels = self._channels(next(backbone.parameters()).device)
+        return narrowed_state(backbone, channels, batch_size, device, dtype)
+
+    def _channels(self, device: torch.device) -> Int[Tensor, " K3"]:
+        present = torch.arange(self.num_harmonics) if self.present is None else self.present
+        return channels_of(present.to(device), self.num_harmonics)
 
     def _select(self, selector: AdaptiveHarmonicSelector, x: Sequence) -> tuple[Sequence, Float[Tensor, "B T H"]]:
         """The representation with the chosen harmonics alone, and which they are."""
