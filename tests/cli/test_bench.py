@@ -74,7 +74,7 @@ def test_help(capsys):
     assert "undula bench MEASUREMENT" in said
     for kind in ("train", "mixers", "decode", "optimizers", "phase", "pyramid", "sparsity", "wave-gpt", "table"):
         assert f"\n  {kind} " in said
-    for kind in ("needle", "copy", "plot"):
+    for kind in ("needle", "copy", "plot", "codec"):
         assert f"\n  {kind} " in said
 
 

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 from tests.data.test_audio import write_wav
+from undula.bench.records import read_records
+from undula.bench.table import results_table
 from undula.cli.main import main
 from undula.cli.progress import LiveProgress
 from undula.cli.sound import news, score
 from undula.training.codec import CodecProgress
 from undula.validation.sound import SoundScore
 
+QUICK = ("--repeats", "1", "--warmup", "0")
 SMALL = ("model.num_harmonics=4", "model.n_fft=64", "model.hop_length=16", "model.d_model=8", "model.num_layers=1")
 SMALL = (*SMALL, "steps=4", "batch_size=2", "data.crop_length=200", "save_every=2", "eval_every=2", "log_every=1")
 SMALL = (*SMALL, "loss.n_fft=[32,64]", "device=cpu")
@@ -110,3 +113,26 @@ def test_news_and_score():
     assert news(CodecProgress(step=0, steps=9, where="cpu, float32")) == "on cpu, float32"
     scored = CodecProgress(step=3, steps=9, where="cpu", validation=SoundScore({"a": 1.0, "b": 2.0}))
     assert score(scored) == (1.5, "held-out recordings 1.50 dB SI-SDR")
+
+
+def test_a_codec_becomes_a_record_and_a_table(run, tmp_path, capsys):
+    assert main(["evaluate", str(run)]) == 0
+    scored = table_of(capsys.readouterr().out)["SI-SDR"]
+    assert main(["bench", "codec", str(run), *QUICK, "--results", str(tmp_path)]) == 0
+    (record,) = read_records(tmp_path / "codec.jsonl")
+    figures, config = record.figures, record.config
+    assert scored.startswith(f"{figures['si_sdr']:.2f} dB on average, median {figures['si_sdr_median']:.2f}")
+    assert (figures["recordings"], figures["numbers_per_sample"]) == (1, 0.75)
+    assert (config["case"], config["steps"], config["of_steps"]) == ("audio_codec", 4, 4)
+    assert 0 <= figures["streaming_difference"] < 1e-5
+    assert config["training_seconds"] > 0
+    assert figures["pieces_seconds_a_second"] > figures["whole_seconds_a_second"] > 0
+    lines = results_table(tmp_path, ["codec"]).strip().splitlines()
+    assert lines[0].startswith("**Codec** audio_codec, 1 held-out recordings of sounds")
+    assert f" | 0.75 | {figures['si_sdr']:.2f} | {figures['si_sdr_median']:.2f} | " in lines[-1]
+
+
+def test_a_run_of_a_language_model_is_refused(tmp_path, capsys):
+    (tmp_path / "config.json").write_text("{}")
+    assert main(["bench", "codec", str(tmp_path), *QUICK, "--results", str(tmp_path / "results")]) == 2
+    assert "is not the run of an audio codec" in capsys.readouterr().err

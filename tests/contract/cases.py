@@ -159,6 +159,8 @@ SLOW_PYRAMID = {
     "band_boundaries": (0.25, 0.5),
     "band_num_layers": (1, 1, 1),
     "band_strides": (3, 2, 1),
+    "mixer": "fft_conv",
+    "mixer_options": {"num_modes": 2},
 }
 VARIANTS = {
     "whole": {},
@@ -166,6 +168,7 @@ VARIANTS = {
     "slow pyramid": {"backbone": {"pyramid": SLOW_PYRAMID}},
     "sparse": {"sparsity": {"k_ratio": 0.5, "min_k": 1, "dynamic_k": True}},
     "gathered": {"sparsity": {"k_ratio": 0.5, "min_k": 1, "gather": True}},
+    "settled": {"sparsity": {"k_ratio": 0.5, "min_k": 1, "settles": True}},
     "masked": {"freq_limit": "mask"},
     "sliced": {"freq_limit": "slice", "codec": {"ordered": True}},
     "experts": {"backbone": {"mixture": {"experts": 4}}},
@@ -180,8 +183,10 @@ MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern 
     ("wave", ("fft_conv",), "parallel", "pyramids"),
     ("wave", ("attention",), "parallel", "sparse"),
     ("wave", ("fft_conv",), "parallel", "gathered"),
+    ("wave", ("fft_conv",), "parallel", "settled"),
     ("wave", ("fft_conv",), "pre_norm", "masked"),
     ("wave", ("attention",), "deepnorm", "sliced"),
+    ("wave", ("fft_conv",), "pre_norm", "sliced"),
     ("wave", ("short_conv",), "parallel", "slow pyramid"),
     ("plain", ("fft_conv",), "pre_norm", "experts"),
     ("wave", ("attention",), "parallel", "experts"),
@@ -192,7 +197,7 @@ MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern 
 
 
 def model(family, pattern, block="pre_norm", variant="whole", dropout=0.1):
-    """Return a small language model; with a curriculum it hears half of its frequencies."""
+    """Return a small language model; with a curriculum it hears half of its frequencies; one that settles has."""
     backbone = BackboneConfig(
         d_model=12, num_layers=2, num_heads=2, mixers=pattern, block=block, d_ff=16, dropout=dropout
     )
@@ -202,4 +207,6 @@ def model(family, pattern, block="pre_norm", variant="whole", dropout=0.1):
     built = build_language_model(config)
     if config.freq_limit != "none":
         built.set_freq_limit(0.5)
+    if config.sparsity.settles:
+        built.settle()
     return built

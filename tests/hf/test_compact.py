@@ -49,6 +49,18 @@ def test_the_harmonics_that_were_kept_most_are_left_where_they_belong():
     assert (compact(model, 2).config.hidden_size, small.config.hidden_size, model.config.hidden_size) == (6, 12, 24)
 
 
+def test_a_settled_model_compacts_to_the_same_function():
+    model = sparse(settles=True)
+    model.model.settle()
+    small = compact(model)
+    assert (small.config.hidden_size, small.config.model_config.backbone.d_ff) == (12, 32)
+    torch.testing.assert_close(small(ids()).logits, model(ids()).logits, atol=1e-12, rtol=0)
+    use, settled = model.model.reduction.selector.ema_use, model.model.reduction.settled
+    use.copy_(torch.where(settled, 0.1, 0.9))
+    torch.testing.assert_close(compact(model)(ids()).logits, model(ids()).logits, atol=1e-12, rtol=0)
+    assert compact(model, d_ff=8).config.model_config.backbone.d_ff == 8
+
+
 def test_of_each_feed_forward_the_units_with_the_largest_weights_are_left():
     model = sparse()
     old = model.model.transformer.layers[1].ffn

@@ -341,6 +341,27 @@ def test_a_band_is_a_stack_of_blocks_and_a_norm():
         BandProcessor(24, 0, 4, 2)
 
 
+@strides
+def test_bands_take_any_mixer_and_its_options(strides):
+    tuned = a_pyramid(band_strides=strides, mixer_options={"qk_norm": True, "rotary_base": 100.0})
+    found = [layer.attn for band in tuned.bands for layer in band.processor.layers]
+    assert [(m.q_norm is not None, m.rotary_base, m.n_heads_kv) for m in found] == [
+        (True, 100.0, n) for n in (1, 1, 1, 3)
+    ]
+    built = a_pyramid(band_strides=strides, mixer="fft_conv", mixer_options={"num_modes": 3})
+    assert {layer.attn.filter.modes for band in built.bands for layer in band.processor.layers} == {3}
+    x, mask = waves(), torch.ones(2, 13, dtype=torch.bool)
+    mask[0, :5] = False
+    whole = built(x, attention_mask=mask)
+    streamed, _ = pieces(built, x, [4, 1, 1, 7], mask)
+    torch.testing.assert_close(streamed[mask], whole[mask], atol=1e-9, rtol=0)
+    torch.testing.assert_close(whole[:1, 5:], built(x[:1, 5:]), atol=1e-9, rtol=0)
+    later = built(torch.cat([x[:, :9], waves(seed=1)[:, 9:]], dim=1), attention_mask=mask)
+    torch.testing.assert_close(later[:, :9], whole[:, :9], atol=1e-10, rtol=0)
+    with pytest.raises(ValueError, match="did you mean 'fft_conv'"):
+        a_pyramid(mixer="fft_con")
+
+
 @pytest.mark.parametrize("rotary", [False, True])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_attention_between_two_bands(bidirectional, rotary):

@@ -96,6 +96,31 @@ def test_a_model_can_be_copied_after_a_forward_pass():
     assert torch.equal(twin(ids()), want)
 
 
+def test_a_settled_model_computes_on_the_harmonics_that_were_kept_most():
+    model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2, settles=True))
+    model.reduction.selector.ema_use.copy_(torch.tensor([0.1, 0.9, 0.2, 0.8, 0.7, 0.1, 0.6, 0.3]))
+    model.settle()
+    kept = [1, 3, 4, 6]
+    assert model.reduction.present.tolist() == kept
+    before = model(ids())
+    left_out = [h for h in range(H) if h not in kept]
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith(("norm.weight", "norm_f.weight")):
+                p.view(3, H)[:, left_out] = 7.0
+            if name.endswith("from_wave.weight"):
+                p.view(-1, 3, H)[..., left_out] = 7.0
+            if "to_wave" in name:
+                p[left_out] = 7.0
+            if ".selector." in name:
+                p.zero_()
+    assert torch.equal(model(ids()), before)
+    loaded = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2, settles=True))
+    loaded.load_state_dict(model.state_dict())
+    loaded.after_loading()
+    assert torch.equal(loaded(ids()), before)
+
+
 def test_what_is_kept_can_be_looked_at():
     model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2))
     model(ids())
@@ -107,7 +132,7 @@ def test_slices_leave_high_harmonics_out_of_everything():
     model = language_model(freq_limit="slice", codec=CodecConfig(d_model=8, num_heads=0, ordered=True))
     whole = model(ids())
     model.set_freq_limit(0.5)
-    assert model.reduction.present == 4
+    assert model.reduction.present.tolist() == [0, 1, 2, 3]
     low = model(ids())
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -118,7 +143,7 @@ def test_slices_leave_high_harmonics_out_of_everything():
     assert torch.equal(model(ids()), low)
     assert (whole - low).abs().max() > 1e-3
     model.set_freq_limit(0.51)
-    assert model.reduction.present == 5
+    assert len(model.reduction.present) == 5
 
 
 def test_ordered_frequencies_rise_at_every_position():
@@ -151,6 +176,10 @@ def test_a_mask_fades_what_is_above_the_limit():
     [
         (lambda: HarmonicReduction(4, gather=True), "gather=True needs a selector with a fixed k"),
         (lambda: HarmonicReduction(4, selector=AdaptiveHarmonicSelector(4, 12), gather=True), "fixed k"),
+        (lambda: HarmonicReduction(4, settles=True), "settles=True needs a selector with a fixed k"),
+        (lambda: HarmonicReduction(4).settle(), "settles=False"),
+        (lambda: language_model().settle(), "no selector"),
+        (lambda: build_language_model(ModelConfig()).settle(), "only the family 'wave' with sparsity.settles"),
         (lambda: HarmonicReduction(4, limit="slices"), "did you mean 'slice'"),
         (lambda: HarmonicReduction(4).set_freq_limit(0.5), "limit='none'"),
         (lambda: HarmonicReduction(4, limit="mask").set_freq_limit(0.0), "freq_limit=0.0"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.reference.attention import short_conv as definition
-from undula.ops.conv import short_causal_conv
+from undula.ops.conv import continued_conv, short_causal_conv
 
 
 @pytest.mark.parametrize("taps", [1, 2, 5, 12])
@@ -17,6 +17,15 @@ def test_equals_the_sum_over_taps_and_its_gradients(taps):
     numbers = (x.detach().numpy().transpose(0, 2, 1), weight.detach().numpy(), bias.detach().numpy())
     np.testing.assert_allclose(got.detach().numpy(), definition(*numbers).transpose(0, 2, 1), atol=1e-12)
     assert torch.autograd.gradcheck(short_causal_conv, (x, weight, bias))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7])
+def test_what_follows_a_past_is_the_end_of_the_whole(steps):
+    x = torch.randn(2, 3, 4 + steps, dtype=torch.float64, requires_grad=True)
+    weight, bias = torch.randn(3, 5, dtype=torch.float64, requires_grad=True), torch.randn(3, dtype=torch.float64)
+    got = continued_conv(x[..., 4:], x[..., :4], weight, bias)
+    torch.testing.assert_close(got, short_causal_conv(x, weight, bias)[..., 4:], atol=1e-12, rtol=0)
+    assert torch.autograd.gradcheck(lambda x, w: continued_conv(x[..., 4:], x[..., :4], w, bias), (x, weight))
 
 
 def test_the_last_tap_is_the_present():

@@ -11,7 +11,7 @@ from undula.recipes.changes import changed
 from undula.recipes.long import RECALL_MODELS, recall
 from undula.recipes.protocols import PROTOCOLS, with_protocol
 
-ENHANCED = ("wave_sparse_lm", "wave_gather_lm", "wave_curriculum_lm")
+ENHANCED = ("wave_sparse_lm", "wave_gather_lm", "wave_compact_lm", "wave_curriculum_lm")
 LONG = ("spectral_long", "needle", "copy")
 COMPARED = (
     "wave_lm",
@@ -53,6 +53,8 @@ def test_an_enhancement_changes_the_default_in_what_it_is_about_alone():
     sparse = {"model.sparsity.k_ratio": 0.5, "model.backbone.d_ff": 344}
     assert changes["wave_sparse_lm"] == changed(whole, sparse)
     assert changes["wave_gather_lm"] == changed(whole, {**sparse, "model.sparsity.gather": True})
+    settled = {"model.sparsity.k_ratio": 0.5, "model.sparsity.settles": True, "model.backbone.d_ff": 232}
+    assert changes["wave_compact_lm"] == changed(whole, {**settled, "settling": 0.15})
     sliced = {"model.freq_limit": "slice", "model.codec.ordered": True, "curriculum.share": 0.5}
     assert changes["wave_curriculum_lm"] == changed(whole, sliced)
     sizes = {name: parameters(config.model) for name, config in changes.items()}

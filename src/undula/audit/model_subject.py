@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from undula.audit.subject import Claims, Subject, audited_copy
-from undula.mixers.base import Mixer, state_bytes
+from undula.mixers.base import Traits, state_bytes
 from undula.models.language_model import LanguageModel
 from undula.nn.wave_packet import WavePacketEmbedding
 
@@ -41,12 +41,12 @@ class ModelSubject(Subject):
         self.takes, self.takes_any = _accepted(model if module is None else module)
         self.ours = isinstance(module, LanguageModel)
         parts = [] if module is None else list(module.modules())
-        mixers = [part for part in parts if isinstance(part, Mixer)]
+        mixing = [part.traits for part in parts if isinstance(getattr(part, "traits", None), Traits)]
         claims = Claims(
             causal=True,
             bidirectional=False,
             streaming=self.ours or {"past_key_values", "use_cache"} <= self.takes,
-            bounded_state=bool(mixers) and all(mixer.traits.bounded_state for mixer in mixers),
+            bounded_state=bool(mixing) and all(traits.bounded_state for traits in mixing),
             padding="attention_mask" in self.takes,
         )
         rounding = OURS if any(isinstance(part, LanguageModel) for part in parts) else FOREIGN

@@ -124,7 +124,8 @@ class SparsityCase:
         num_layers: blocks of each stack.
         num_heads: heads of all blocks.
         d_ff_multi: hidden width of the feed-forwards, over 3 H.
-        gathered_d_ff: that of gathered blocks, over the others'; compacted ones have the share of their harmonics.
+        gathered_d_ff: that of gathered and of settled blocks, over the others'; those compacted without having settled
+            have the share of their harmonics.
         shapes: sequences in a batch, and steps of each.
     """
 

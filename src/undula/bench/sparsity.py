@@ -67,13 +67,15 @@ def bench_sparsity(name: str, case: SparsityCase, setting: BenchSetting) -> list
 
 
 def contestants(case: SparsityCase) -> dict[str, Callable[[], nn.Module]]:
-    """Return what makes each stack: the peer, then for each ratio a selector alone, gathered, compacted and sliced."""
+    """Return what makes each stack: the peer, then for each ratio each way of computing on part of the harmonics."""
     made: dict[str, Callable[[], nn.Module]] = {PEER: lambda: ReducedStack(None, _blocks(_config(case)))}
     for ratio in case.ratios:
         made[f"zeros, {ratio:g}"] = lambda r=ratio: _selected(case, r, gather=False)
         made[f"gathered, {ratio:g}"] = lambda r=ratio: _selected(case, r, gather=True)
-        made[f"compacted, {ratio:g}"] = lambda r=ratio: _compacted(case, r)
+        made[f"compacted, {ratio:g}"] = lambda r=ratio: _compacted(case, r, r)
         made[f"sliced, {ratio:g}"] = lambda r=ratio: _sliced(case, r)
+        made[f"settled, {ratio:g}"] = lambda r=ratio: _settled(case, r)
+        made[f"settled, then compacted, {ratio:g}"] = lambda r=ratio: _compacted(case, r, case.gathered_d_ff)
     return made
 
 
@@ -107,9 +109,16 @@ def _selected(case: SparsityCase, ratio: float, gather: bool) -> nn.Module:
     return ReducedStack(reduction, _blocks(_hidden(config, case.gathered_d_ff) if gather else config))
 
 
-def _compacted(case: SparsityCase, ratio: float) -> nn.Module:
+def _compacted(case: SparsityCase, ratio: float, d_ff: float) -> nn.Module:
     kept = 3 * int(case.num_harmonics * ratio)
-    return ReducedStack(None, _blocks(_hidden(narrow_config(_config(case), kept), ratio)), kept)
+    return ReducedStack(None, _blocks(_hidden(narrow_config(_config(case), kept), d_ff)), kept)
+
+
+def _settled(case: SparsityCase, ratio: float) -> nn.Module:
+    selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
+    reduction = HarmonicReduction(case.num_harmonics, selector=selector, settles=True)
+    reduction.settle()
+    return ReducedStack(reduction, _blocks(_hidden(_config(case), case.gathered_d_ff)))
 
 
 def _sliced(case: SparsityCase, ratio: float) -> nn.Module:

@@ -264,6 +264,26 @@ def _timed_cell(figures: dict[str, Any]) -> str:
     return f"{_number(figures['seconds'] * 1e3, ',.1f')} ({_number(figures['ratio'], '.2f')})"
 
 
+def _codec(run: list[Record]) -> str:
+    config = run[0].config
+    trained = f"{config['steps']:,} of {config['of_steps']:,} steps, {config['training_seconds'] / 60:.0f} minutes"
+    heard = f"{run[0].figures['recordings']:,} held-out recordings of {config['source']}"
+    caption = f"**Codec** {config['model']}, {heard}, {trained}"
+    head = ["parameters", "numbers per sample", "SI-SDR in dB", "median", "lowest", "CPU seconds a second"]
+    head += [f"in pieces of {1e3 * config['piece_seconds']:.0f} ms", "latency in ms"]
+    body = [
+        [
+            _count(r.figures["parameters"]),
+            _number(r.figures["numbers_per_sample"], ".2f"),
+            *(_number(r.figures[key], ".2f") for key in ("si_sdr", "si_sdr_median", "si_sdr_lowest")),
+            *(_number(r.figures[f"{how}_cpu_seconds_a_second"], ".3f") for how in ("whole", "pieces")),
+            _number(1e3 * r.figures["latency_seconds"], ".0f"),
+        ]
+        for r in run
+    ]
+    return f"{caption}; {_made(run[0])}\n\n{markdown(head, body)}"
+
+
 TABLES: dict[str, Callable[[list[Record]], str]] = {
     "compare": _compare,
     "train": _train,
@@ -273,6 +293,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "pyramid": _stacks("Pyramid"),
     "sparsity": _stacks("Blocks on part of the harmonics"),
     "phase": _phase,
+    "codec": _codec,
     "needle": _recall("Needle"),
     "copy": _recall("Copy"),
 }

@@ -38,6 +38,7 @@ USAGE = """usage: undula bench MEASUREMENT [arguments]
   phase         time, memory and error of phase-coherent attention, beside fused attention
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   sparsity      time of blocks on part of the harmonics, beside blocks on all of them
+  codec         a trained codec's held-out recordings, and its speed in one go and in pieces
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   needle        right answers of models that recall a value from noise, by length of the noise
   copy          right answers of models that repeat a string after noise, by length of the noise
@@ -60,6 +61,7 @@ def run(arguments: list[str]) -> int:
         "phase": partial(_mixers, "phase", PHASE_CASES, "narrow"),
         "pyramid": partial(_stacks, "pyramid", PYRAMID_CASES),
         "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
+        "codec": _codec,
         "wave-gpt": wave_gpt_bench.run,
         "needle": partial(recall_bench.run, "needle"),
         "copy": partial(recall_bench.run, "copy"),
@@ -178,6 +180,22 @@ def _stacks(kind: str, cases: Mapping[str, Any], arguments: list[str]) -> int:
     return SUCCESS
 
 
+def _codec(arguments: list[str]) -> int:
+    reader = parser("bench codec", "Score the held-out recordings of a codec's run, time it, and record.")
+    reader.add_argument("run", type=str, help="folder of a run that trained a codec")
+    _add_setting(reader)
+    _add_results(reader)
+    asked = reader.parse_args(arguments)
+    setting = _setting(asked)
+    measure = late_import("undula.experiments.codec").bench_codec_run
+    (record,) = _measured("codec", asked, lambda: measure(Path(asked.run), setting))
+    keys = ("si_sdr", "si_sdr_median", "si_sdr_lowest", "whole_seconds_a_second", "pieces_seconds_a_second")
+    head = ("codec", "SI-SDR in dB", "median", "lowest", "seconds a second", "in pieces", "streaming difference")
+    values = [record.figures[key] for key in (*keys, "streaming_difference")]
+    console().print(table(head, [(record.config["model"], *values)], f"codec, {_how(setting)}"))
+    return SUCCESS
+
+
 def _table(arguments: list[str]) -> int:
     reader = parser("bench table", "Print the newest results as Markdown, or put them into a document.")
     reader.add_argument(
@@ -217,18 +235,22 @@ def _plot(arguments: list[str]) -> int:
 
 
 def _reader(kind: str, cases: Mapping[str, Any], usual: str, *, memory: bool) -> ArgumentParser:
-    usually = BenchSetting()
     reader = parser(f"bench {kind}", f"Measure in turns and record. Cases: {', '.join(cases)}.")
     reader.add_argument("case", nargs="?", default=usual, help=f"what to measure (default: {usual})")
+    _add_setting(reader)
+    if memory:
+        reader.add_argument("--memory", type=bool, default=True, help="measure the peak of memory, too")
+    _add_results(reader)
+    return reader
+
+
+def _add_setting(reader: ArgumentParser) -> None:
+    usually = BenchSetting()
     reader.add_argument("--repeats", type=int, default=usually.repeats, help="rounds that count; medians are taken")
     reader.add_argument("--warmup", type=int, default=usually.warmup, help="rounds before those")
     reader.add_argument("--device", type=str, default=usually.device, help="cpu or cuda")
     reader.add_argument("--dtype", type=str, default=usually.dtype, help="float32 or bfloat16")
     reader.add_argument("--threads", type=int, default=usually.threads, help="threads of an operation")
-    if memory:
-        reader.add_argument("--memory", type=bool, default=True, help="measure the peak of memory, too")
-    _add_results(reader)
-    return reader
 
 
 def _add_results(reader: ArgumentParser) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import torch
 
+from undula.bench.codec import bench_codec
+from undula.bench.records import Record
+from undula.bench.setting import BenchSetting
 from undula.config import from_dict, to_dict
 from undula.data.audio import Sounds, load_recordings, prepare_sounds
 from undula.experiments.folder import CONFIG, newest, open_run, read_values
@@ -17,7 +20,7 @@ from undula.training.audio_config import AUDIO_CODEC, AudioTrainConfig
 from undula.training.codec import CodecTask
 from undula.training.manifest import Checkpoint
 from undula.training.quiet import no_progress_bars
-from undula.training.records import Listener
+from undula.training.records import METRICS, Listener, read_lines
 from undula.training.state import kept_rng
 from undula.training.trainer import BUILDING, RunTrainer
 from undula.validation.sound import SoundScore, evaluate_codec
@@ -137,6 +140,39 @@ def evaluate_codec_run(folder: Path, data: str | None = None) -> SoundScore:
     sounds = prepare_sounds(config.data, config.model.sample_rate)
     _check_sounds(newest(folder), sounds)
     return evaluate_codec(codec, sounds.held_out)
+
+
+def bench_codec_run(folder: Path, setting: BenchSetting) -> list[Record]:
+    """Return the record of a run's newest checkpoint, on the recordings that it holds out; see `bench_codec`.
+
+    Raises:
+        FileNotFoundError: when the folder is no run, or its recordings are gone.
+        ValueError: when the run's recordings are no longer what they were, or for a device that is not there.
+    """
+    config, checkpoint = read_codec_config(folder), newest(folder)
+    sounds = prepare_sounds(config.data, config.model.sample_rate)
+    _check_sounds(checkpoint, sounds)
+    what = {
+        "case": config.name,
+        "model": config.name,
+        "source": Path(config.data.source).name,
+        "sounds": sounds.fingerprint,
+        "seed": config.seed,
+        "steps": checkpoint.step,
+        "of_steps": config.steps,
+        "training_seconds": _training_seconds(folder, config, checkpoint.step),
+    }
+    return bench_codec(load_codec_run(folder), sounds.held_out, what, setting)
+
+
+def _training_seconds(folder: Path, config: AudioTrainConfig, last: int) -> float:
+    """How long the steps took, without scores and checkpoints, from what the run wrote at each log."""
+    lines = [line for line in read_lines(folder / METRICS) if "sound_per_second" in line and line["step"] <= last]
+    each = config.batch_size * config.accumulation * config.data.crop_length / config.model.sample_rate
+    before = [0, *(line["step"] for line in lines)]
+    return sum(
+        (line["step"] - start) * each / line["sound_per_second"] for line, start in zip(lines, before, strict=False)
+    )
 
 
 def _resolved(config: AudioTrainConfig) -> AudioTrainConfig:

@@ -1,9 +1,10 @@
-"""After training: the same model, physically smaller, of the harmonics that a selector kept most."""
+"""After training: the same model, physically smaller, of the harmonics that a selector kept most or settled on."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -23,35 +24,39 @@ Cut: TypeAlias = tuple[str, int, Tensor]
 
 
 def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None = None) -> UndulaForCausalLM:
-    """Return a smaller model of the harmonics that were kept most in training: a start for a short fine-tuning.
+    """Return a smaller model of the harmonics that were kept most in training.
 
     The residual stream narrows from 3 H to 3 k channels: whatever reads or writes it is sliced, the insides of mixers
     stay as wide as they were. Of each feed-forward the hidden units with the largest weights are left. The selector is
     gone: what is left is always kept. The new model is an ordinary one: it can be trained, saved and loaded; the old
-    one is left as it was.
+    one is left as it was. Of a model that has settled, it is the same function; of another one, which computes on all
+    harmonics, a start for a fine-tuning.
 
     Args:
         model: a language model of the wave family with a selector whose blocks are 3 H wide.
         keep: number of harmonics k; by default as many as the selector keeps.
-        d_ff: hidden width of the feed-forwards; by default it shrinks by as much as the stream, to a multiple of 8.
+        d_ff: hidden width of the feed-forwards; by default all of it in a model that has settled, else it shrinks by as
+            much as the stream, to a multiple of 8.
 
     Raises:
         ValueError: for another model, a number that is not between 1 and what there is, or a mixer that cannot be
             narrowed.
     """
     config = model.config.model_config
-    wave, selector = _parts(model)
+    wave, selector, settled = _parts(model)
     if config.sparsity.gather or config.codec.ordered:
         raise ValueError(
             "compact needs blocks of all harmonics, in no fixed order: sparsity.gather, codec.ordered False"
         )
     total, hidden = selector.num_harmonics, config.backbone.d_ff
     kept = selector.base_k if keep is None else keep
-    units = min(hidden, max(8, 8 * round(hidden * kept / total / 8))) if d_ff is None else d_ff
+    whole = d_ff is None and bool(settled.any())
+    units = hidden if whole else min(hidden, max(8, 8 * round(hidden * kept / total / 8))) if d_ff is None else d_ff
     for name, number, most in (("keep", kept, total), ("d_ff", units, hidden)):
         if not 1 <= number <= most:
             raise ValueError(f"{name}={number} of {most}; wanted 1 up to all of them")
-    harmonics = selector.ema_use.topk(kept).indices.sort().values
+    # Those settled on come first: shares are at most 1.
+    harmonics = (selector.ema_use + 2 * settled).topk(kept).indices.sort().values
     cuts = [*_harmonic_cuts(wave, harmonics, total), *_hidden_cuts(wave, units)]
     backbone = replace(narrow_config(config.backbone, 3 * kept), d_ff=units)
     described = replace(config, backbone=backbone, sparsity=SparsityConfig(), freq_limit="none")
@@ -65,12 +70,13 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
     return small.train(model.training)
 
 
-def _parts(model: UndulaForCausalLM) -> tuple[WaveLanguageModel, AdaptiveHarmonicSelector]:
+def _parts(model: UndulaForCausalLM) -> tuple[WaveLanguageModel, AdaptiveHarmonicSelector, Tensor]:
     wave: Any = model.model
     reduction = wave.reduction if isinstance(wave, WaveLanguageModel) else None
     if reduction is None or reduction.selector is None:
         raise ValueError("compact needs a wave model that was trained with a selector; set model.sparsity.k_ratio")
-    return wave, reduction.selector
+    selector, settled = reduction.selector, reduction.settled
+    return wave, selector, torch.zeros_like(selector.ema_use, dtype=torch.bool) if settled is None else settled
 
 
 def _harmonic_cuts(wave: WaveLanguageModel, harmonics: Int[Tensor, " K"], total: int) -> Iterator[Cut]:

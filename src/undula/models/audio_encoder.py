@@ -155,7 +155,8 @@ class AudioWaveEncoder(nn.Module):
         state: States | None,
     ) -> tuple[Wave, States | None]:
         """The waves of the frames within samples[1:]; the first sample is there for the frequencies."""
-        heard, earlier = (self._heard(x) for x in (samples[:, 1:], samples[:, :-1]))
+        # Side by side, so that the filters are made and applied once.
+        heard, earlier = self._heard(torch.cat([samples[:, 1:], samples[:, :-1]])).chunk(2)
         size = torch.view_as_real(heard).square().sum(-1).add(SILENCE**2).sqrt()
         direction = torch.view_as_real(heard) / size[..., None]
         offset = self._offset(heard, earlier)

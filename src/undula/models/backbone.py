@@ -209,6 +209,8 @@ def _pyramids(config: BackboneConfig) -> tuple[nn.ModuleList, list[list[int]]]:
             config.dropout,
             pyramid.cross_band,
             band_strides=pyramid.band_strides or None,
+            mixer=pyramid.mixer,
+            mixer_options=pyramid.mixer_options,
         )
         for _ in range(made)
     )

@@ -1,13 +1,14 @@
 """What a pyramid does with a band: a stack of blocks, on a clock of its own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from undula.mixers.base import Mixer, State
+from undula.mixers.base import Mixer, State, build_mixer
 from undula.models.blocks import ParallelBlock, mix
 from undula.nn.norms import RMSNorm
 from undula.ops.decimation import first_real, frames, hold, real_frames
@@ -35,9 +36,11 @@ class BandProcessor(nn.Module):
         dropout: probability.
         use_yarn: turn queries and keys by their position.
         use_flash: False computes attention with the unfused reference kernel.
+        mixer: name of the blocks' mixer; key-value heads, dropout and the two switches are those of attention.
+        mixer_options: its options, such as {"qk_norm": True}.
 
     Raises:
-        ValueError: for no layer, or heads that do not divide.
+        ValueError: for no layer, an unknown mixer or option, or heads that do not divide.
 
     Source: "Wave Transformer Enhancements", section 4.
     """
@@ -52,13 +55,25 @@ class BandProcessor(nn.Module):
         dropout: float = 0.1,
         use_yarn: bool = True,
         use_flash: bool = True,
+        *,
+        mixer: str = "attention",
+        mixer_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"num_layers={num_layers}; a band needs at least one layer")
+        options = dict(mixer_options or {})
+        if mixer == "attention":
+            usual = {"num_kv_heads": n_heads_kv, "dropout": dropout, "rotary": use_yarn, "use_flash": use_flash}
+            options = {**usual, **options}
         self.layers = nn.ModuleList(
             ParallelBlock(
-                d_model, n_heads_q, n_heads_kv, d_ff_multi * d_model, dropout, use_flash=use_flash, rotary=use_yarn
+                d_model,
+                n_heads_q,
+                n_heads_kv,
+                d_ff_multi * d_model,
+                dropout,
+                mixer=build_mixer(mixer, d_model, n_heads_q, **options),
             )
             for _ in range(num_layers)
         )

@@ -52,6 +52,14 @@ class LanguageModel(nn.Module):
         """
         raise ValueError(f"freq_limit={freq_limit}, but only the family 'wave' with freq_limit has a curriculum")
 
+    def settle(self) -> None:
+        """Choose the harmonics that are left from now on.
+
+        Raises:
+            ValueError: for a model that does not settle.
+        """
+        raise ValueError("only the family 'wave' with sparsity.settles chooses harmonics once and for all")
+
     def after_loading(self) -> None:
         """Take note of what was loaded from a checkpoint, where that is more than numbers."""
 

@@ -29,6 +29,10 @@ class PyramidConfig:
     """Hidden width of the feed-forwards, over the width of the band's blocks."""
     cross_band: bool = True
     """Neighbouring bands attend to each other."""
+    mixer: str = "attention"
+    """Of the bands' blocks."""
+    mixer_options: dict[str, Any] = field(default_factory=dict)
+    """Its options; those of attention come on top of `num_kv_heads` and the backbone's dropout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,9 @@ class SparsityConfig:
     """Each position has a k of its own, which starts at k_ratio and is drawn to it by the loss."""
     gather: bool = False
     """The blocks are 3 k wide and compute on what is kept alone, instead of 3 H wide with zeros."""
+    settles: bool = False
+    """After a share of training, the run's `settling`, the k harmonics kept most until then are the only ones at every
+    position: the blocks compute on them alone, as a slice, and `compact` changes nothing but the size."""
     weight: float = 0.01
     """Of the selector's loss, beside the nats per token."""
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence as Listed
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from undula.mixers.base import State, silenced
+from undula.mixers.base import State, Traits, silenced
 from undula.ops.attention import joined_mask, sdpa
 from undula.ops.rotary import rotary_table, rotate
 from undula.shapes import PaddingMask
@@ -46,6 +46,9 @@ class CrossBandAttention(nn.Module):
 
     Source: "Wave Transformer Enhancements", section 4.
     """
+
+    # What audits of a model hold it to, beside its mixers: the state grows with the sequence.
+    traits: ClassVar[Traits] = Traits(cost="T^2", source="Wave Transformer Enhancements, section 4")
 
     def __init__(
         self,

@@ -123,8 +123,14 @@ class WaveLanguageModel(LanguageModel):
             raise ValueError("the model has freq_limit='none'; set it to 'mask' or 'slice'")
         self.reduction.set_freq_limit(freq_limit)
 
+    def settle(self) -> None:
+        """Let the blocks compute on the harmonics kept most so far; see `HarmonicReduction.settle`."""
+        if self.reduction is None:
+            raise ValueError("the model has no selector; set model.sparsity.k_ratio and model.sparsity.settles")
+        self.reduction.settle()
+
     def after_loading(self) -> None:
-        """Take note of the limit that was loaded."""
+        """Take note of the limit or the choice that was loaded."""
         if self.reduction is not None:
             self.reduction.after_loading()
 
@@ -142,6 +148,8 @@ class WaveLanguageModel(LanguageModel):
         """Return which harmonics the selector keeps of each token."""
         if self.reduction is None or self.reduction.selector is None:
             return None
+        if self.reduction.settled is not None and self.reduction.settled.any():
+            return self.reduction.settled.expand(*input_ids.shape, -1)
         return self.reduction.selector.choose(self.waves(input_ids).to_representation()).chosen
 
 
@@ -228,7 +236,7 @@ def _reduction(config: ModelConfig, harmonics: int) -> HarmonicReduction | None:
         selector = AdaptiveHarmonicSelector(
             harmonics, 3 * harmonics, sparse.k_ratio, sparse.temperature, sparse.min_k, sparse.dynamic_k
         )
-    return HarmonicReduction(harmonics, selector=selector, gather=sparse.gather, limit=limit)
+    return HarmonicReduction(harmonics, selector=selector, gather=sparse.gather, settles=sparse.settles, limit=limit)
 
 
 def _codec_mixer(codec: CodecConfig) -> Mixer | None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from undula.mixers.base import MIXERS, Mixer, mixer_options
-from undula.models.backbone import Backbone
+from undula.models.backbone import Backbone, States
 from undula.models.config import BackboneConfig
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.mixture import MixtureOfExperts
@@ -75,6 +75,29 @@ def narrowed(backbone: Backbone, channels: Int[Tensor, " K3"]) -> Callable[..., 
         return functional_call(backbone, parameters, args, kwargs)
 
     return run
+
+
+def narrowed_state(
+    backbone: Backbone,
+    channels: Int[Tensor, " K3"],
+    batch_size: int,
+    device: torch.device | None,
+    dtype: torch.dtype | None,
+) -> States:
+    """Return the state of a narrowed backbone before the first position: what remembers the stream is narrower, too."""
+    parameters = {f"backbone.{name}": p for name, p in narrowed_parameters(backbone, channels).items()}
+    return functional_call(_Beginning(backbone), parameters, (batch_size, device, dtype))
+
+
+class _Beginning(nn.Module):
+    """A backbone that is called for its state, since only a call may have other parameters."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, batch_size: int, device: torch.device | None, dtype: torch.dtype | None) -> States:
+        return self.backbone.init_state(batch_size, device=device, dtype=dtype)
 
 
 def _axes_of(part: nn.Module) -> Mapping[str, int]:

@@ -1,8 +1,9 @@
 """The multi-resolution pyramid: a representation of waves in bands, each with a depth, width and clock of its own."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Listed
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -49,6 +50,8 @@ class MultiResolutionWavePyramid(nn.Module):
         use_flash: False computes attention with the unfused reference kernel.
         band_strides: positions of a step of each band, lowest first; 1 everywhere by default. With s, the band's blocks
             see s positions at once, and what they make of them is held until the next s are complete.
+        mixer: name of the mixer of the bands' blocks.
+        mixer_options: its options.
 
     Raises:
         ValueError: for boundaries that do not increase or leave a band empty, layer counts or strides that do not match
@@ -71,6 +74,8 @@ class MultiResolutionWavePyramid(nn.Module):
         use_flash: bool = True,
         *,
         band_strides: Listed[int] | None = None,
+        mixer: str = "attention",
+        mixer_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.num_harmonics, self.d_model = num_harmonics, 3 * num_harmonics
@@ -85,7 +90,9 @@ class MultiResolutionWavePyramid(nn.Module):
         sizes = [n * d_head for n in heads]
         shared = [_key_heads(n, n_heads_q // n_heads_kv) for n in heads]
         stacks = [
-            BandProcessor(d, layers, n, kv, d_ff_multi, dropout, use_yarn, use_flash)
+            BandProcessor(
+                d, layers, n, kv, d_ff_multi, dropout, use_yarn, use_flash, mixer=mixer, mixer_options=mixer_options
+            )
             for d, layers, n, kv in zip(sizes, band_num_layers, heads, shared, strict=True)
         ]
         self.bands = nn.ModuleList(

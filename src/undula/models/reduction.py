@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import BackboneConfig
-from undula.models.narrow import channels_of, narrow_config, narrowed
+from undula.models.narrow import channels_of, narrow_config, narrowed, narrowed_state
 from undula.names import unknown_name
 from undula.nn.frequency_mask import FrequencyMask
 from undula.nn.harmonic_gather import HarmonicGather
@@ -31,17 +31,22 @@ class HarmonicReduction(nn.Module):
         num_harmonics: harmonics H.
         selector: chooses harmonics at each position; the others become 0, or with `gather` are left out.
         gather: blocks are 3 k wide and see the k kept harmonics alone.
+        settles: from `settle` on, the blocks compute on the k harmonics that the selector had kept most, the same at
+            every position, as a slice; the selector has then done its work.
         limit: what a curriculum's limit does. "mask": amplitudes fade above it, by frequency. "slice": blocks compute
             on the first harmonics alone, which must rise in frequency; less work while the limit is low. "none".
 
     Raises:
-        ValueError: when `gather` has no selector with a fixed k, or goes with "slice"; for an unknown limit.
+        ValueError: when `gather` or `settles` has no selector with a fixed k, or goes with "slice" or the other; for an
+            unknown limit.
 
     Attributes: selection, what the selector chose in the last forward pass (None before); keeps_statistics: also
-    without gradients, when a loss has no use for it; freq_limit, a buffer.
+    without gradients, when a loss has no use for it; freq_limit, a buffer; settled (H,), a buffer, which harmonics are
+    left since `settle`, none before; present, the harmonics of a slice, None where the blocks have them all.
     """
 
     freq_limit: Tensor | None
+    settled: Bool[Tensor, " H"] | None
 
     def __init__(
         self,
@@ -49,6 +54,7 @@ class HarmonicReduction(nn.Module):
         *,
         selector: AdaptiveHarmonicSelector | None = None,
         gather: bool = False,
+        settles: bool = False,
         limit: str = "none",
     ) -> None:
         super().__init__()
@@ -56,12 +62,15 @@ class HarmonicReduction(nn.Module):
             raise unknown_name("limit", limit, get_args(Limit))
         if gather and (selector is None or selector.share is not None or limit == "slice"):
             raise ValueError("gather=True needs a selector with a fixed k and no slices: the blocks have one width")
+        if settles and (selector is None or selector.share is not None or limit == "slice" or gather):
+            raise ValueError("settles=True needs a selector with a fixed k, and neither slices nor gather beside it")
         self.num_harmonics, self.limit = num_harmonics, limit
         self.selector = selector
         self.gather = HarmonicGather(num_harmonics, selector.base_k) if gather and selector is not None else None
         self.mask = FrequencyMask(num_harmonics) if limit == "mask" else None
         self.register_buffer("freq_limit", None if limit == "none" else torch.ones(()))
-        self.present = num_harmonics
+        self.register_buffer("settled", torch.zeros(num_harmonics, dtype=torch.bool) if settles else None)
+        self.present: Tensor | None = None
         self.selection: Stats | None = None
         self.keeps_statistics = False
 
@@ -86,11 +95,28 @@ class HarmonicReduction(nn.Module):
         self.freq_limit.fill_(freq_limit)
         self.after_loading()
 
+    def settle(self) -> None:
+        """Choose, once and for all, the k harmonics that the selector kept most so far; saved with the model.
+
+        Raises:
+            ValueError: without `settles`.
+        """
+        if self.settled is None or self.selector is None:
+            raise ValueError("the model has settles=False; set model.sparsity.settles to choose once and for all")
+        self.settled[self.selector.ema_use.topk(self.selector.base_k).indices] = True
+        self.after_loading()
+
     def after_loading(self) -> None:
-        """Take note of the limit that the buffer holds."""
+        """Take note of the limit, or of the settled harmonics, that a buffer holds."""
         if self.freq_limit is not None and self.limit == "slice":
             slices = math.ceil(SLICES * self.freq_limit.item() - 1e-6)
-            self.present = math.ceil(self.num_harmonics * slices / SLICES)
+            low = math.ceil(self.num_harmonics * slices / SLICES)
+            self.present = None if low == self.num_harmonics else torch.arange(low)
+        if self.settled is not None and self.settled.any():
+            self.present = self.settled.nonzero()[:, 0]
+            if self.selector is not None:
+                # Nothing depends on it any more: it has no gradient, and need not be averaged over processes.
+                self.selector.requires_grad_(False)
 
     def forward(
         self,
@@ -106,15 +132,28 @@ class HarmonicReduction(nn.Module):
         run = partial(_called, causal=causal, attention_mask=attention_mask, state=state, on_layer=on_layer)
         if self.mask is not None and self.freq_limit is not None:
             x = self.mask(x, self.freq_limit)
-        if self.selector is not None:
+        if self.selector is not None and (self.settled is None or self.present is None):
             x, chosen = self._select(self.selector, x)
             if self.gather is not None:
                 return run(backbone, self.gather(x), partial(self.gather.scatter, chosen=chosen))
-        if self.present == self.num_harmonics:
+        if self.present is None:
             return run(backbone, x, lambda y: y)
-        channels = channels_of(torch.arange(self.present, device=x.device), self.num_harmonics)
+        channels = self._channels(x.device)
         low, silent = x.index_select(-1, channels), torch.zeros_like(x)
         return run(narrowed(backbone, channels), low, lambda y: silent.index_copy(-1, channels, y.to(x.dtype)))
+
+    def init_state(
+        self, backbone: Backbone, batch_size: int, *, device: torch.device | None, dtype: torch.dtype | None
+    ) -> States:
+        """Return the state of the blocks, as wide as they are now, before the first position."""
+        if self.present is None:
+            return backbone.init_state(batch_size, device=device, dtype=dtype)
+        channels = self._channels(next(backbone.parameters()).device)
+        return narrowed_state(backbone, channels, batch_size, device, dtype)
+
+    def _channels(self, device: torch.device) -> Int[Tensor, " K3"]:
+        present = torch.arange(self.num_harmonics) if self.present is None else self.present
+        return channels_of(present.to(device), self.num_harmonics)
 
     def _select(self, selector: AdaptiveHarmonicSelector, x: Sequence) -> tuple[Sequence, Float[Tensor, "B T H"]]:
         """The representation with the chosen harmonics alone, and which they are."""

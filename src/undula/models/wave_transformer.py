@@ -178,9 +178,12 @@ class WaveTransformer(nn.Module):
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> States:
         """Return the state of encoder, blocks and decoder before the first position."""
-        parts = [self.backbone.init_state(batch_size, device=device, dtype=dtype)]
+        begin = (
+            self.backbone.init_state if self.reduction is None else partial(self.reduction.init_state, self.backbone)
+        )
+        inner = begin(batch_size, device=device, dtype=dtype)
         ends = [_end_state(codec, batch_size, device, dtype) for codec in (self.wave_encoder, self.wave_decoder)]
-        return (ends[0], *parts[0], ends[1])
+        return (ends[0], *inner, ends[1])
 
 
 def _accepted(codec: nn.Module, causal: bool, state: State | None) -> dict[str, Any]:

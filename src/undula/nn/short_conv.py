@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.ops.conv import short_causal_conv
+from undula.ops.conv import continued_conv, short_causal_conv
 
 
 class CausalConv(nn.Module):
@@ -34,8 +34,8 @@ class CausalConv(nn.Module):
         self, x: Float[Tensor, "B C T"], past: Float[Tensor, "B C L"]
     ) -> tuple[Float[Tensor, "B C T"], Float[Tensor, "B C L"]]:
         """Return the next piece of the filtered sequence and the inputs to keep for the piece after it."""
-        whole = torch.cat([past, x], dim=-1)
-        return self(whole)[..., self.taps - 1 :], whole[..., x.shape[-1] :]
+        y = continued_conv(x, past, self.weight, self.bias)
+        return y, torch.cat([past, x], dim=-1)[..., x.shape[-1] :]
 
     def no_past(self, batch_size: int, device: torch.device | None, dtype: torch.dtype | None) -> Tensor:
         """Return the inputs before the first position: zeros."""

@@ -25,6 +25,9 @@ MODES = ("cosine", "complex")
 QUERIES = 64
 """Most queries of a tile on a CPU; with it a tile's passes stay in the caches."""
 
+FUSED_QUERIES = 192
+"""The same where the fused kernel attends for a tile, which it does in longer blocks from this number on."""
+
 TILE_ELEMENTS = {"cpu": 2**21}
 """Scores held at once, by type of device; elsewhere 2^26."""
 
@@ -146,10 +149,10 @@ class _Coherent(torch.autograd.Function):
         """Return the weighted sums of values (B G, R, T, E); by the fused kernel, with so many biases, unless 0."""
         out = v.new_empty(*q.shape[:3], v.shape[2])
         with full_precision(v):
-            scores = _Scores(q, k, waves, weight, hidden, causal, modulus)
+            scores = _Scores(q, k, waves, weight, hidden, causal, modulus, fused=biased > 0)
             for tile in scores.tiles():
                 if biased:
-                    out[tile.g, :, tile.t] = _with_bias(q[tile.g, :, tile.t], k, v, scores.bias(tile, biased), tile)
+                    _attend(scores, tile, v, out, alike=biased == scores.sets == 1)
                     continue
                 share = scores.shares(tile)
                 if kept is not None:
@@ -187,13 +190,22 @@ class _Coherent(torch.autograd.Function):
         return d_q, d_k, d_v, slope, scores.weight_slope.flatten(), None, None, None, None, None
 
 
-def _with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, tile: "_Tile") -> Tensor:
-    """Fused attention of a tile's queries (rows of key-value heads, R, queries, E) with a bias on the scores."""
-    samples = len(bias)
-    k, v = (t[tile.g, tile.s].unflatten(0, (samples, -1)) for t in (k, v))
-    asked = q.unflatten(0, (samples, -1)).flatten(1, 2)
-    mixed = F.scaled_dot_product_attention(asked, k, v, bias, scale=1.0, enable_gqa=q.shape[1] > 1)
-    return mixed.view(*q.shape[:3], -1)
+def _attend(scores: "_Scores", tile: "_Tile", v: Tensor, out: Tensor, alike: bool) -> None:
+    """Write a tile of the output by the fused kernel, with a bias on the scores.
+
+    Head after head, so that a bias stays in the caches; at once where heads are alike in their bias.
+    """
+    q, k, v, out = (x.unflatten(0, (scores.batch, -1))[tile.b] for x in (scores.q, scores.k, v, out))
+    for head in range(1 if alike else scores.heads):
+        group, place = divmod(head, q.shape[2])
+        g, r = (slice(None),) * 2 if alike else (slice(group, group + 1), slice(place, place + 1))
+        asked, seen, held = q[:, g, r, tile.t].flatten(1, 2), k[:, g, tile.s], v[:, g, tile.s]
+        grouped = asked.shape[1] > seen.shape[1]
+        mixed = F.scaled_dot_product_attention(
+            asked, seen, held, scores.bias(tile, head), scale=1.0, enable_gqa=grouped
+        )
+        here = out[:, g, r, tile.t]
+        here.copy_(mixed.reshape(here.shape))
 
 
 class _Tile(NamedTuple):
@@ -219,6 +231,7 @@ class _Scores:
         hidden: Tensor | None,
         causal: bool,
         modulus: bool,
+        fused: bool = False,
     ) -> None:
         self.q, self.k, self.hidden, self.causal = q, k, hidden, causal
         self.heads, self.queries, steps = len(weight), q.shape[2], k.shape[1]
@@ -226,8 +239,9 @@ class _Scores:
         self.sets = len(waves) // self.batch
         self.waves, self.weight = _Waves(waves, modulus), weight.view(self.sets, -1)
         self.weight_slope = torch.zeros_like(self.weight)
-        room = TILE_ELEMENTS.get(q.device.type, 2**26) // (self.heads * steps)
-        self.asked = max(1, min(room, self.queries, QUERIES if q.device.type == "cpu" else room))
+        room = TILE_ELEMENTS.get(q.device.type, 2**26) // (steps if fused else self.heads * steps)
+        most = (FUSED_QUERIES if fused else QUERIES) if q.device.type == "cpu" else room
+        self.asked = max(1, min(room, self.queries, most))
         self.samples = max(1, min(room // self.asked, self.batch))
         self.room = self.samples * self.asked * steps
         self.work = q.new_empty(0)
@@ -252,12 +266,13 @@ class _Scores:
         self._hide(self.by_head(score, tile), tile)
         return torch.softmax(score, dim=-1, out=score)
 
-    def bias(self, tile: _Tile, biased: int) -> Tensor:
-        """Return weight C + mask of a tile, (samples, N, queries, keys); once if `biased` says that heads are alike."""
-        coherence = self.waves.coherence(tile).unflatten(0, (-1, self.sets))[:, :, None]
-        weight = self.weight if biased > 1 or self.sets > 1 else self.weight[:, :1]
-        shape = (len(coherence), *weight.shape, *coherence.shape[3:])
-        bias = torch.mul(coherence, weight[..., None, None], out=self._memory(weight.numel(), *shape)).flatten(1, 2)
+    def bias(self, tile: _Tile, head: int) -> Tensor:
+        """Return weight C + mask of a tile, (samples, 1, queries, keys), for one head; heads are asked for in order."""
+        if head == 0 or self.sets > 1:
+            row = head if self.sets > 1 else 0
+            self.waves.coherence(tile._replace(m=slice(tile.m.start + row, tile.m.stop, self.sets)))
+        coherence = self.waves.size
+        bias = torch.mul(coherence, self.weight.flatten()[head], out=self._memory(1, *coherence.shape))[:, None]
         self._hide(bias, tile)
         return bias
 
@@ -296,15 +311,23 @@ class _Waves:
 
     def __init__(self, waves: Tensor, modulus: bool) -> None:
         self.waves, self.turned = waves, _turned(waves) if modulus else None
+        self.work = [waves.new_empty(0), waves.new_empty(0)]
 
     def coherence(self, tile: _Tile) -> Tensor:
         """Return the coherence of queries and keys; it stays for `add`."""
-        keys = self.waves[tile.m, tile.s].mT
-        self.along = self.size = torch.bmm(self.waves[tile.m, tile.at], keys)
+        self.along = self.size = self._products(self.waves, tile, 0)
         if self.turned is not None:
-            self.across = torch.bmm(self.turned[tile.m, tile.at], keys)
+            self.across = self._products(self.turned, tile, 1)
             self.size = _modulus(self.along, self.across)
         return self.size
+
+    def _products(self, asked: Tensor, tile: _Tile, place: int) -> Tensor:
+        """Products with all keys, in the same memory for every tile; the first tiles are the largest."""
+        asked, seen = asked[tile.m, tile.at], self.waves[tile.m, tile.s]
+        shape = (len(asked), asked.shape[1], seen.shape[1])
+        if math.prod(shape) > len(self.work[place]):
+            self.work[place] = asked.new_empty(math.prod(shape))
+        return torch.bmm(asked, seen.mT, out=self.work[place][: math.prod(shape)].view(shape))
 
     def add(self, d: Tensor, tile: _Tile, slope: Tensor) -> None:
         """Add to `slope` what the gradient of the coherence computed last means for the wave vectors."""

@@ -26,6 +26,21 @@ def short_causal_conv(
         return F.conv1d(x, weight[:, None], bias, padding=padding, groups=x.shape[1])[..., : x.shape[-1]]
 
 
+def continued_conv(
+    x: Float[Tensor, "B C T"], past: Float[Tensor, "B C past"], weight: Float[Tensor, "C L"], bias: Float[Tensor, " C"]
+) -> Float[Tensor, "B C T"]:
+    """Return `short_causal_conv` at the positions of x, given the L - 1 inputs before them.
+
+    Fewer positions than taps are one product and one sum over windows, where a shifted product for each tap would take
+    most of its time to begin.
+    """
+    whole, taps = torch.cat([past, x], dim=-1), weight.shape[1]
+    if x.shape[-1] >= taps:
+        return short_causal_conv(whole, weight, bias)[..., taps - 1 :]
+    weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+    return (whole.unfold(-1, taps, 1) * weight[:, None]).sum(-1) + bias[:, None]
+
+
 class _ShiftedSum(torch.autograd.Function):
     """The same numbers as `conv1d`, one shifted product for each tap.
 

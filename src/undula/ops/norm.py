@@ -15,6 +15,9 @@ def rms_norm(x: Float[Tensor, "*rest D"], weight: Float[Tensor, " D"], eps: floa
     Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", arXiv 1910.07467.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        # Few positions at a time, as when generating, would spend more on the machinery of gradients than on numbers.
+        return (_unit(x.to(wide), eps)[0] * weight.to(wide)).to(x.dtype)
     if x.device.type == "cpu":
         return _RMSNorm.apply(x.to(wide), weight.to(wide), eps).to(x.dtype)
     return F.rms_norm(x.to(wide), weight.shape, weight.to(wide), eps).to(x.dtype)
@@ -25,9 +28,7 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        inverse = size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit = x * inverse
+        unit, inverse = _unit(x, eps)
         ctx.save_for_backward(unit, inverse, weight)
         return unit * weight
 
@@ -40,3 +41,10 @@ class _RMSNorm(torch.autograd.Function):
         # What points along x itself does not change x / |x|.
         share = (along @ weight)[..., None].div_(unit.shape[-1])
         return torch.addcmul(grad * weight, unit, share, value=-1).mul_(inverse), d_weight, None
+
+
+def _unit(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return x over its root mean square, and what it was multiplied by."""
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    inverse = size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return x * inverse, inverse

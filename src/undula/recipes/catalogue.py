@@ -55,6 +55,19 @@ def wave_gather_lm() -> TrainConfig:
     return changed(wave_sparse_lm(), {"name": "wave_gather_lm", "model.sparsity.gather": True})
 
 
+@RECIPES.register("wave_compact_lm")
+def wave_compact_lm() -> TrainConfig:
+    """The default, which settles on half of its harmonics early: what is trained from then on is the compact model."""
+    changes = {
+        "name": "wave_compact_lm",
+        "model.sparsity.k_ratio": 0.5,
+        "model.sparsity.settles": True,
+        "settling": 0.15,
+        "model.backbone.d_ff": 232,
+    }
+    return changed(wave_lm(), changes)
+
+
 @RECIPES.register("wave_curriculum_lm")
 def wave_curriculum_lm() -> TrainConfig:
     """The default, trained on low harmonics first: blocks compute on those alone for half of the steps."""
@@ -81,7 +94,8 @@ def wave_pyramid_lm() -> TrainConfig:
         "model.backbone.num_layers": 2,
         "model.backbone.pyramid.after": (1,),
         "model.backbone.pyramid.band_num_layers": (4, 3, 2),
-        "model.backbone.d_ff": 312,
+        "model.backbone.pyramid.mixer": "fft_conv",
+        "model.backbone.d_ff": 296,
     }
     return changed(wave_lm(), changes)
 
@@ -97,6 +111,7 @@ def wave_enhanced() -> TrainConfig:
         "model.backbone.num_layers": 2,
         "model.backbone.pyramid.after": (1,),
         "model.backbone.pyramid.band_num_layers": (3, 2, 1),
+        "model.backbone.pyramid.mixer_options": TUNED,
     }
     return changed(_text("wave_enhanced", _phase(d_ff=480)), changes)
 

@@ -94,6 +94,7 @@ class TrainConfig(RunConfig):
         data: what it is trained and scored on.
         loss: what is made small.
         curriculum: which frequencies it hears, and when.
+        settling: share of the steps after which a model that settles on some of its harmonics does so; 0 for others.
         annealing_steps: steps over which the share of the embedding table beside wave packets falls from 1 to 0; 0 for
             models without one.
         eval_batch_size: held-out windows in one forward pass.
@@ -108,6 +109,7 @@ class TrainConfig(RunConfig):
     data: DataConfig = field(default_factory=DataConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    settling: float = 0.0
     annealing_steps: int = 0
     eval_batch_size: int = 64
     piece: int = 0
@@ -124,6 +126,7 @@ class TrainConfig(RunConfig):
             raise ValueError(f"eval_batch_size={self.eval_batch_size}; wanted at least 1")
         self._check_annealing()
         self._check_curriculum()
+        self._check_settling()
         longest = self.model.context_length
         if longest is not None and longest < self.data.block_size:
             raise ValueError(
@@ -141,6 +144,17 @@ class TrainConfig(RunConfig):
                 f"curriculum.share={share}, and the model "
                 + ("has a freq_limit; give the share" if limited else "has no freq_limit")
                 + " (model.freq_limit, of the family wave)"
+            )
+
+    def _check_settling(self) -> None:
+        settles = self.model.family == "wave" and self.model.sparsity.settles
+        if not 0 <= self.settling < 1:
+            raise ValueError(f"settling={self.settling}; wanted a share of the steps, 0 up to less than 1")
+        if settles != (self.settling > 0):
+            raise ValueError(
+                f"settling={self.settling}, and the model "
+                + ("settles; give the share of the steps" if settles else "does not settle")
+                + " (model.sparsity.settles, of the family wave)"
             )
 
     def _check_annealing(self) -> None:

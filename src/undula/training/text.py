@@ -14,6 +14,7 @@ from undula.training.config import TrainConfig
 from undula.training.curriculum import Curriculum
 from undula.training.objective import PARTS, Objective
 from undula.training.records import Progress
+from undula.training.settling import Settling
 from undula.training.task import Task
 from undula.validation.evaluate import evaluate
 
@@ -37,7 +38,8 @@ class TextTask(Task):
         self.parts = self.objective.parts
         annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
         curriculum = [Curriculum(config.curriculum, config.steps)] if config.curriculum.share else []
-        self.callbacks = [*annealing, *curriculum]
+        settling = [Settling(round(config.settling * config.steps))] if config.settling else []
+        self.callbacks = [*annealing, *curriculum, *settling]
 
     def items(self, length: int) -> TrainWindows | TaskWindows:
         """Return random windows."""

@@ -240,7 +240,8 @@ def training_arguments(config: RunConfig, folder: Path) -> TrainingArguments:
         seed=config.seed,
         use_cpu=not accelerated,
         dataloader_pin_memory=accelerated,
-        ddp_find_unused_parameters=False,
+        # A selector that has settled is part of the model, but of no loss.
+        ddp_find_unused_parameters=getattr(config, "settling", 0.0) > 0,
         remove_unused_columns=False,
         use_cache=True,
         report_to=list(config.trackers) or "none",
