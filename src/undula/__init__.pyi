@@ -61,9 +61,14 @@ from undula.nn.feed_forward import PositionWiseFeedForward as PositionWiseFeedFo
 from undula.nn.feed_forward import SwiGLU as SwiGLU
 from undula.nn.frequency_mask import FrequencyMask as FrequencyMask
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector as AdaptiveHarmonicSelector
+from undula.nn.mps import MPSWaveletTransform as MPSWaveletTransform
+from undula.nn.mps import optimize_for_mps as optimize_for_mps
+from undula.nn.mps import setup_mps_optimizations as setup_mps_optimizations
 from undula.nn.norms import RMSNorm as RMSNorm
 from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
+from undula.nn.wavelet import EnhancedWaveletTransform as EnhancedWaveletTransform
+from undula.nn.wavelet import WaveletTransform as WaveletTransform
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer
