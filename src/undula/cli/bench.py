@@ -16,6 +16,7 @@ from undula.bench.cases import (
     PYRAMID_CASES,
     SPARSITY_CASES,
     TRAIN_CASES,
+    WAVELET_CASES,
     MixerCase,
 )
 from undula.bench.records import Record, append_records, results_file
@@ -29,7 +30,7 @@ from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
-USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wave-gpt|table [arguments]
+USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|sparsity|wavelet|wave-gpt|table [arguments]
 
   train         tokens per second of train steps, against the same model in other libraries
   mixers        time, memory and error of every mixer at several lengths, beside fused attention
@@ -38,6 +39,7 @@ USAGE = """usage: undula bench train|mixers|decode|optimizers|phase|pyramid|spar
   phase         time, memory and error of phase-coherent attention, beside fused attention
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   sparsity      time of blocks on part of the harmonics, beside blocks on all of them
+  wavelet       time, memory and error of a wavelet transform and its inverse, beside other libraries
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   table         the newest results as Markdown; --write FILE puts them between its results markers
 
@@ -57,6 +59,7 @@ def run(arguments: list[str]) -> int:
         "phase": partial(_mixers, "phase", PHASE_CASES, "narrow"),
         "pyramid": partial(_stacks, "pyramid", PYRAMID_CASES),
         "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
+        "wavelet": _wavelet,
         "wave-gpt": wave_gpt_bench.run,
         "table": _table,
     }
@@ -178,6 +181,23 @@ def _stacks(kind: str, cases: Mapping[str, Any], arguments: list[str]) -> int:
     return SUCCESS
 
 
+def _wavelet(arguments: list[str]) -> int:
+    asked = _reader("wavelet", WAVELET_CASES, "db4", memory=True).parse_args(arguments)
+    case, setting = _case(WAVELET_CASES, asked.case), _setting(asked)
+    measure = late_import("undula.bench.wavelet").bench_wavelet
+    records = _measured("wavelet", asked, lambda: measure(asked.case, case, setting, asked.memory))
+    own = records[0].config["peer"]
+    head = ("library", "there and back ms", f"{own} x", "MB", "and backward ms", f"{own} x", "MB", "largest error")
+    rows = [
+        (record.config["model"], *_pass(record, "forward"), *_pass(record, "backward"), record.figures["error"])
+        for record in records
+    ]
+    console().print(table(head, rows, f"wavelet, x = times as fast as each library, {_how(setting)}"))
+    for missing in records[0].config["missing"]:
+        console().print(f"{missing} is not installed and was left out; pip install 'undula[bench]'", soft_wrap=True)
+    return SUCCESS
+
+
 def _table(arguments: list[str]) -> int:
     reader = parser("bench table", "Print the newest results as Markdown, or put them into a document.")
     reader.add_argument(
@@ -241,8 +261,10 @@ def _measured(kind: str, asked: Any, measure: Callable[[], list[Record]]) -> lis
     return records
 
 
-def _pass(record: Record, way: str) -> tuple[float, float, str]:
+def _pass(record: Record, way: str) -> tuple[float | str, float | str, str]:
     figures = record.figures[way]
+    if figures is None:
+        return "", "", ""
     return 1e3 * figures["seconds"], figures["ratio"], _megabytes(figures["peak_bytes"])
 
 
