@@ -45,6 +45,13 @@ def test_learned_filters_start_as_the_named_wavelet(name):
     torch.testing.assert_close(learned[1][0], named[1][0], rtol=0, atol=1e-5)
 
 
+def test_rotations_are_learned_where_there_are_any():
+    names = {name: sorted(EnhancedWaveletTransform(name).state_dict()) for name in LEARNED}
+    lifted = ["predict", "update"]
+    rotated = {"db4": ["angles"], "sym8": ["angles"]}
+    assert names == {name: rotated.get(name, lifted) for name in LEARNED}
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", LEARNED)
 def test_whatever_is_learned_reconstructs(name, mode):

@@ -75,10 +75,10 @@ def test_a_single_sample():
 
 @pytest.mark.parametrize("portable", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("length", [9, 16])
+@pytest.mark.parametrize("length", [7, 10])
 def test_gradients(mode, length, portable):
-    x = torch.randn(3, length, dtype=torch.float64, requires_grad=True)
-    taps = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, length, dtype=torch.float64, requires_grad=True)
+    taps = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
 
     def down(x, taps):
         approx, details = wavedec(x, taps, 2, mode, portable=portable)
@@ -102,19 +102,19 @@ def test_gradient_of_one_band_alone():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_many_groups_of_rows_are_as_one(mode):
-    rows = 2 * GROUP // 1000 + 3
-    x, filters = torch.randn(rows, 1001, requires_grad=True), named_filters("sym6")
-    taps = [filters.analysis.clone().requires_grad_() for _ in range(2)]
-    approx, details = wavedec(x, taps[0], 2, mode)
-    few, fine = wavedec(x[-5:], taps[1], 2, mode)
-    assert torch.equal(approx[-5:], few) or (approx[-5:] - few).abs().max() < 1e-5
-    assert (details[0][-5:] - fine[0]).abs().max() < 1e-5
-    back = waverec(approx, details, filters.synthesis, mode, 1001)
-    assert (back - x).abs().max() < 1e-5
-    (approx[-5:].square().sum() + details[0][:-5].sum() * 0).backward()
-    few.square().sum().backward()
-    assert (taps[0].grad - taps[1].grad).abs().max() < 1e-4 * taps[1].grad.abs().max()
+def test_many_groups_of_rows_are_as_all_at_once(mode):
+    x = torch.randn(2 * GROUP // 4000 + 3, 4001)
+    found = []
+    for portable in (False, True):
+        leaf, taps = x.clone().requires_grad_(), named_filters("sym6").analysis.requires_grad_()
+        approx, details = wavedec(leaf, taps, 2, mode, portable=portable)
+        back = waverec(approx, details, taps, mode, 4001, portable=portable)
+        (approx[:, :50] ** 2).sum().backward(retain_graph=True)
+        (back[:, :50] ** 3).sum().backward()
+        found.append((approx, details[0], back, leaf.grad, taps.grad))
+    for got, want in zip(*found, strict=True):
+        assert (got - want).abs().max() < 1e-4 * want.abs().max()
+    assert (found[0][2] - x).abs().max() < 1e-5
 
 
 def test_rows_do_not_touch():
