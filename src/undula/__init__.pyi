@@ -92,10 +92,15 @@ from undula.nn.frequency_selector import AdaptiveFrequencySelector as AdaptiveFr
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector as AdaptiveHarmonicSelector
 from undula.nn.hierarchical_fft import HierarchicalFFT as HierarchicalFFT
 from undula.nn.mixture import MixtureOfExperts as MixtureOfExperts
+from undula.nn.mps import MPSWaveletTransform as MPSWaveletTransform
+from undula.nn.mps import optimize_for_mps as optimize_for_mps
+from undula.nn.mps import setup_mps_optimizations as setup_mps_optimizations
 from undula.nn.norms import RMSNorm as RMSNorm
 from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
 from undula.nn.spectral_gating import AdvancedSpectralGating as AdvancedSpectralGating
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
+from undula.nn.wavelet import EnhancedWaveletTransform as EnhancedWaveletTransform
+from undula.nn.wavelet import WaveletTransform as WaveletTransform
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer

@@ -6,7 +6,9 @@ from types import ModuleType
 EXTRAS = {
     "datasets": "datasets",
     "imageio_ffmpeg": "animation",
+    "ptwt": "bench",
     "pyarrow": "datasets",
+    "pytorch_wavelets": "bench",
     "sacrebleu": "translation",
     "soundfile": "audio",
     "trackio": "trackers",

@@ -139,6 +139,25 @@ class SparsityCase:
     shapes: tuple[tuple[int, int], ...] = ((12, 64), (6, 256))
 
 
+@dataclass(frozen=True, kw_only=True)
+class WaveletCase:
+    """A wavelet transform and its inverse, forward, and with the gradient of the input.
+
+    Args:
+        batch_size, channels, length: of the signals.
+        wavelet: PyWavelets' name.
+        levels: how often the approximation is taken apart.
+        mode: what lies outside of a signal, by PyWavelets' name.
+    """
+
+    batch_size: int = 32
+    channels: int = 256
+    length: int = 4096
+    wavelet: str = "db4"
+    levels: int = 3
+    mode: str = "zero"
+
+
 def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
     """Return a plain language model with one mixer in all its layers."""
     backbone = BackboneConfig(
@@ -226,6 +245,11 @@ OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
 SPARSITY_CASES: Mapping[str, SparsityCase] = {
     "h64": SparsityCase(),
     "tiny": SparsityCase(num_harmonics=16, ratios=(0.5,), num_layers=1, num_heads=2, shapes=((2, 8),)),
+}
+WAVELET_CASES: Mapping[str, WaveletCase] = {
+    "db4": WaveletCase(),
+    "db4_periodic": WaveletCase(mode="periodization"),
+    "tiny": WaveletCase(batch_size=2, channels=3, length=64, levels=2),
 }
 PYRAMID_CASES: Mapping[str, PyramidCase] = {
     "h64": PyramidCase(),

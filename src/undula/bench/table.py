@@ -245,6 +245,31 @@ def _optimizers(run: list[Record]) -> str:
     return f"{caption}\n\n{markdown(head, body)}"
 
 
+def _wavelet(run: list[Record]) -> str:
+    config = run[0].config
+    shape = f"({config['batch_size']}, {config['channels']}, {config['length']})"
+    caption = f"**Wavelets** {shape}, {config['wavelet']}, {config['levels']} levels, {config['mode']}; "
+    head = ["library", "there and back ms", f"{config['peer']} x as fast", "peak MB"]
+    head += ["with gradients ms", "x as fast", "peak MB", "largest error"]
+    body = [
+        [
+            r.config["model"],
+            *_wavelet_cells(r.figures["forward"]),
+            *_wavelet_cells(r.figures["backward"]),
+            f"{r.figures['error']:.1e}",
+        ]
+        for r in run
+    ]
+    return f"{caption}{_made(run[0])}\n\n{markdown(head, body)}"
+
+
+def _wavelet_cells(figures: dict[str, Any] | None) -> list[str]:
+    if figures is None:
+        return ["", "", ""]
+    ratio = _number(figures["ratio"], ".2f")
+    return [_number(figures["seconds"] * 1e3, ",.0f"), ratio, _megabytes(figures["peak_bytes"])]
+
+
 def _stacks(title: str) -> Callable[[list[Record]], str]:
     return lambda run: _stack_table(title, run)
 
@@ -296,6 +321,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "codec": _codec,
     "needle": _recall("Needle"),
     "copy": _recall("Copy"),
+    "wavelet": _wavelet,
 }
 """How the records of each kind become a table, in the order in which they are shown."""
 

@@ -16,6 +16,7 @@ from undula.bench.cases import (
     PYRAMID_CASES,
     SPARSITY_CASES,
     TRAIN_CASES,
+    WAVELET_CASES,
     MixerCase,
 )
 from undula.bench.records import Record, append_records, read_records, results_file
@@ -39,6 +40,7 @@ USAGE = """usage: undula bench MEASUREMENT [arguments]
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   sparsity      time of blocks on part of the harmonics, beside blocks on all of them
   codec         a trained codec's held-out recordings, and its speed in one go and in pieces
+  wavelet       time, memory and error of a wavelet transform and its inverse, beside other libraries
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   needle        right answers of models that recall a value from noise, by length of the noise
   copy          right answers of models that repeat a string after noise, by length of the noise
@@ -62,6 +64,7 @@ def run(arguments: list[str]) -> int:
         "pyramid": partial(_stacks, "pyramid", PYRAMID_CASES),
         "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
         "codec": _codec,
+        "wavelet": _wavelet,
         "wave-gpt": wave_gpt_bench.run,
         "needle": partial(recall_bench.run, "needle"),
         "copy": partial(recall_bench.run, "copy"),
@@ -196,6 +199,23 @@ def _codec(arguments: list[str]) -> int:
     return SUCCESS
 
 
+def _wavelet(arguments: list[str]) -> int:
+    asked = _reader("wavelet", WAVELET_CASES, "db4", memory=True).parse_args(arguments)
+    case, setting = _case(WAVELET_CASES, asked.case), _setting(asked)
+    measure = late_import("undula.bench.wavelet").bench_wavelet
+    records = _measured("wavelet", asked, lambda: measure(asked.case, case, setting, asked.memory))
+    own = records[0].config["peer"]
+    head = ("library", "there and back ms", f"{own} x", "MB", "and backward ms", f"{own} x", "MB", "largest error")
+    rows = [
+        (record.config["model"], *_pass(record, "forward"), *_pass(record, "backward"), record.figures["error"])
+        for record in records
+    ]
+    console().print(table(head, rows, f"wavelet, x = times as fast as each library, {_how(setting)}"))
+    for missing in records[0].config["missing"]:
+        console().print(f"{missing} is not installed and was left out; pip install 'undula[bench]'", soft_wrap=True)
+    return SUCCESS
+
+
 def _table(arguments: list[str]) -> int:
     reader = parser("bench table", "Print the newest results as Markdown, or put them into a document.")
     reader.add_argument(
@@ -286,6 +306,8 @@ def _measured(kind: str, asked: Any, measure: Callable[[], list[Record]]) -> lis
 
 def _pass(record: Record, way: str) -> tuple[float | str, float | str, str]:
     figures = record.figures[way]
+    if figures is None:
+        return "", "", ""
     if figures["seconds"] is None:
         return record.figures["skipped"], "", ""
     ratio = figures["ratio"]
