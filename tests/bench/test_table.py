@@ -8,7 +8,7 @@ import pytest
 from undula.bench.environment import make_records
 from undula.bench.records import append_records
 from undula.bench.setting import BenchSetting
-from undula.bench.table import newest, results_table, with_results
+from undula.bench.table import growth, newest, results_table, with_results
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,9 @@ def compare_record(**row):
     return make_records("compare", [(config, {"rows": rows, "warnings": ["mind this"]})], BenchSetting())[0]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/benchmarks.md", "docs/enhancements.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/benchmarks.md", "docs/enhancements.md", "docs/long-context.md"]
+)
 def test_tables_of_documents_are_those_of_the_records(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert with_results(text, ROOT / "benchmarks" / "results") == text
@@ -85,9 +87,42 @@ def test_tables_over_lengths(tmp_path):
     append_records(tmp_path / "decode.jsonl", grid_records("decode", "context", (8,), decode))
     text = results_table(tmp_path)
     assert text.index("**Decoding**") < text.index("**Mixers**")
-    assert "| ours | 0.1 (2.00),  | 0.1 (2.00),  | 3e-06 |" in text
+    assert "| ours | 0.1 (2.00),  | 0.1 (2.00),  | 1.00 | 3e-06 |" in text
     assert "| ours | 80 (1.50), 0.25 |" in text
     assert "**Decoding**" not in results_table(tmp_path, ["mixers"])
+
+
+def test_what_was_not_run_says_so(tmp_path):
+    def mixer(model, length):
+        both = {"seconds": length / 1e6, "ratio": 2.0, "peak_bytes": None}
+        if model == "ours" and length == 128:
+            nothing = {"seconds": None, "ratio": None, "peak_bytes": None}
+            return {"backward": nothing, "error": None, "skipped": "would take about 90 s"}
+        return {"backward": both, "error": None}
+
+    append_records(tmp_path / "mixers.jsonl", grid_records("mixers", "length", (64, 128), mixer))
+    assert "| ours | 0.1 (2.00),  | would take about 90 s |  |  |" in results_table(tmp_path)
+
+
+def test_growth_is_the_exponent_of_long_sequences():
+    points = [(n, n**1.5 / 1e6) for n in (256, 1024)]
+    assert growth(points) == pytest.approx(1.5)
+    assert growth([*points, (16384, 1.0), (65536, 8.0)]) == pytest.approx(1.5)
+    assert growth([*points, (16384, 1.0), (65536, 16.0)]) == pytest.approx(2.0)
+    assert growth(points[:1]) is None
+
+
+def test_tasks_of_memory_show_the_newest_record_of_each_model(tmp_path):
+    def record(model, **accuracy):
+        config = {"case": "needle:2", "model": model, "train_length": 2048}
+        return make_records("needle", [(config, {"accuracy": accuracy, "parameters": 120_000})], BenchSetting())
+
+    for found in (record("a", **{"2048": 0.5}), record("b", **{"2048": 1.0}), record("a", **{"2048": 0.9, "64": 1.0})):
+        append_records(tmp_path / "needle.jsonl", found)
+    lines = results_table(tmp_path).strip().splitlines()
+    assert lines[0].startswith("**Needle** (needle:2), right answers; trained on up to 2,048 steps; ")
+    assert lines[2] == "| model | parameters | 64 steps | 2,048 steps |"
+    assert lines[4:] == ["| a | 0.12 M | 100.0% | 90.0% |", "| b | 0.12 M |  | 100.0% |"]
 
 
 def test_phase_table(tmp_path):

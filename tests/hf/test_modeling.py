@@ -324,3 +324,28 @@ def test_wrong_key_in_the_configuration_is_an_error(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"unknown key in model.backbone 'num_layer'; did you mean 'num_layers'\?"):
         AutoModelForCausalLM.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_a_loss_in_pieces_is_the_loss(model, shifted):
+    ids = tokens(13, seed=1)[None]
+    named = {"shift_labels": F.pad(ids[:, 1:], (0, 1), value=-100)} if shifted else {"labels": ids}
+    whole = model(ids, labels=ids)
+    whole.loss.backward()
+    want = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    got = model(ids, piece=5, **named)
+    assert set(got) == {"loss"}
+    got.loss.backward()
+    torch.testing.assert_close(got.loss, whole.loss, rtol=1e-10, atol=1e-10)
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.grad, want[name], rtol=1e-9, atol=1e-9)
+    model.zero_grad()
+    torch.testing.assert_close(model(ids, piece=5, num_items_in_batch=2, **named).loss, whole.loss * 6)
+
+
+@pytest.mark.parametrize("more", [{}, {"labels": None, "use_cache": True}, {"output_hidden_states": True}])
+def test_a_loss_in_pieces_needs_labels_and_gives_nothing_else(model, more):
+    ids = tokens(5, seed=1)[None]
+    with pytest.raises(ValueError, match="piece=2 gives the loss alone: it needs labels"):
+        model(ids, piece=2, **({"labels": ids} if "output_hidden_states" in more else {}), **more)
