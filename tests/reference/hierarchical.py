@@ -73,7 +73,7 @@ def chunk_memory(u, p, options):
     sums, plan = np.zeros((heads, FEATURES, FEATURES + 1)), np.zeros((heads, p["memory.plan.to_plan"].shape[2]))
     y = np.zeros_like(u)
     for t, now in enumerate(u.reshape(len(u), heads, -1)):
-        if t and t % options.get("chunk_size", 32) == 0:
+        if t and t % options["chunk_size"] == 0:
             plan = next_plan(s, sums, p, options.get("num_freq_bands", 4), share is not None)
         s = np.exp(-decay + 1j * frequency)[..., None] * s + now[:, None]
         weights = gains(plan, p, share)[..., None] * a

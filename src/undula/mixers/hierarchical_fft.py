@@ -87,7 +87,7 @@ class HierarchicalFFTMixer(Mixer):
         if x.shape[1] > PIECE:
             return in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))[0]
         q, u, _ = self.gate(x, real, None)
-        y, _ = self.memory(u, None if real is None else _leading(real))
+        y = self.memory(u, None if real is None else _leading(real))
         return self.out_proj(q * y.transpose(1, 2))
 
     def kept(self, x: Sequence, attention_mask: PaddingMask | None = None) -> Bool[Tensor, "B C N M"]:
@@ -104,7 +104,7 @@ class HierarchicalFFTMixer(Mixer):
             y, memory = self.memory.step(u[..., 0], None if real is None else real[:, 0], memory)
             y = y[..., None]
         else:
-            y, memory = self.memory(u, None if real is None else _leading(real), memory)
+            y, memory = self.memory.extend(u, None if real is None else _leading(real), memory)
         return self.out_proj(q * y.transpose(1, 2)), HierarchicalFFTState(*memory, recent)
 
     def init_state(

@@ -100,31 +100,29 @@ class ChunkMemory(nn.Module):
         """Number of poles of each head."""
         return self.decay_shift.shape[1]
 
-    def forward(
-        self, u: Float[Tensor, "B D T"], leading: Int[Tensor, " B"] | None = None, memory: Memory | None = None
-    ) -> tuple[Float[Tensor, "B D T"], Memory | None]:
-        """Return the outputs, and with a memory the next one.
+    def forward(self, u: Float[Tensor, "B D T"], leading: Int[Tensor, " B"] | None = None) -> Float[Tensor, "B D T"]:
+        """Return the outputs of whole sequences.
 
         Args:
             u: inputs, silent at padding.
-            leading: steps of padding that each row begins with: its chunks are counted from its first real step. With a
-                memory they change nothing.
-            memory: of the steps before; None: there are none, and none is returned.
+            leading: steps of padding that each row begins with: its chunks are counted from its first real step.
         """
-        steps, wide = u.shape[-1], self._wide(u)
-        start = None if memory is None else memory.position
-        if leading is not None:
-            start = -leading if start is None else start - leading
-        before = self.no_past(len(u), device=u.device, dtype=wide) if memory is None else memory
+        past = self.no_past(len(u), device=u.device, dtype=self._wide(u))
         with full_precision(u):
-            frames = self._frames(u.to(wide), start, late=memory is not None)
-            y, states, sums, plans = self._heard(frames, before)
-            y = rearrange(y, "n b c e l -> b (n e) (c l)")
-            if start is None:
-                return y[..., :steps].to(u.dtype), None
-            index = (torch.arange(steps, device=u.device) + start[:, None]).clamp_min(0)
-            y = y.gather(-1, index[:, None].expand(-1, y.shape[1], -1)).to(u.dtype)
-            return y, None if memory is None else self._after(frames, memory, start + steps, states, sums, plans)
+            start = None if leading is None else -leading
+            y, *_ = self._heard(self._frames(u, start, late=False), past)
+            return self._laid_out(y, u, start)
+
+    def extend(
+        self, u: Float[Tensor, "B D T"], leading: Int[Tensor, " B"] | None, memory: Memory
+    ) -> tuple[Float[Tensor, "B D T"], Memory]:
+        """Return the outputs of the next steps and the next memory; padding before them changes nothing."""
+        with full_precision(u):
+            start = memory.position if leading is None else memory.position - leading
+            frames = self._frames(u, start, late=True)
+            y, states, sums, plans = self._heard(frames, memory)
+            after = self._after(frames, memory, start + u.shape[-1], states, sums, plans)
+            return self._laid_out(y, u, start), after
 
     def _wide(self, like: Tensor | None = None) -> torch.dtype:
         return torch.promote_types((self.gain if like is None else like).dtype, torch.float32)
@@ -144,6 +142,7 @@ class ChunkMemory(nn.Module):
 
     def _frames(self, u: Float[Tensor, "B D T"], start: Int[Tensor, " B"] | None, late: bool) -> Frames:
         """Chunks of the inputs, the first step of each row standing at `start` of its first chunk."""
+        u = u.to(self._wide(u))
         if start is not None:
             room = u.shape[-1] + (self.chunk_size - 1 if late else 0)
             index = torch.arange(room, device=u.device) - start[:, None]
@@ -152,6 +151,16 @@ class ChunkMemory(nn.Module):
             u = torch.where(inside[:, None], u.gather(-1, index), 0.0)
         u = F.pad(u, (0, -u.shape[-1] % self.chunk_size))
         return rearrange(u, "b (n e) (c l) -> n b c e l", n=self.heads, l=self.chunk_size).contiguous()
+
+    def _laid_out(
+        self, y: Frames, like: Float[Tensor, "B D T"], start: Int[Tensor, " B"] | None
+    ) -> Float[Tensor, "B D T"]:
+        """The steps of chunks where `_frames` took them from."""
+        flat, steps = rearrange(y, "n b c e l -> b (n e) (c l)"), like.shape[-1]
+        if start is None:
+            return flat[..., :steps].to(like.dtype)
+        index = (torch.arange(steps, device=y.device) + start[:, None]).clamp_min(0)
+        return flat.gather(-1, index[:, None].expand(-1, flat.shape[1], -1)).to(like.dtype)
 
     def _heard(self, frames: Frames, memory: Memory) -> tuple[Frames, States, Sums, Plans]:
         """Outputs; states, sums and plans before each chunk and after the last. The first state is still to come.
@@ -221,9 +230,8 @@ class ChunkMemory(nn.Module):
     def kept(self, u: Float[Tensor, "B D T"], leading: Int[Tensor, " B"] | None = None) -> Bool[Tensor, "B C N M"]:
         """Return which modes each head computes with in each chunk; arguments as for `forward`."""
         with full_precision(u):
-            wide = self._wide(u)
-            frames = self._frames(u.to(wide), None if leading is None else -leading, late=False)
-            plans = self._heard(frames, self.no_past(len(u), device=u.device, dtype=wide))[-1][:, :-1]
+            frames = self._frames(u, None if leading is None else -leading, late=False)
+            plans = self._heard(frames, self.no_past(len(u), device=u.device, dtype=frames.dtype))[-1][:, :-1]
             scores = plans[..., -self.modes :]
             return torch.ones_like(scores, dtype=torch.bool) if self.selector is None else self.selector.chosen(scores)
 

@@ -29,7 +29,9 @@ def power_pairs(decay: Modes, frequency: Modes, steps: Int[Tensor, " L"]) -> Tab
 
 def turned(a: Float[Tensor, "N 2 *#shape"], b: Float[Tensor, "N 2 *#shape"]) -> Float[Tensor, "N 2 *shape"]:
     """Return the product of complex numbers, broadcast."""
-    return torch.stack([a[:, 0] * b[:, 0] - a[:, 1] * b[:, 1], a[:, 0] * b[:, 1] + a[:, 1] * b[:, 0]], dim=1)
+    re, im = a.unbind(1)
+    b_re, b_im = b.unbind(1)
+    return torch.stack([torch.addcmul(re * b_re, im, b_im, value=-1), torch.addcmul(re * b_im, im, b_re)], dim=1)
 
 
 def absorbed(u: Frames, table: Table) -> States:
@@ -55,29 +57,36 @@ def carried(added: States, decay: Modes, frequency: Modes, length: int) -> Float
         frequency: radians per step.
         length: steps of a chunk.
     """
-    chunks = added.shape[4]
+    chunks, rows = added.shape[4], added.shape[3]
     blocks = chunks // BLOCK + 1
     size = BLOCK if blocks > 1 else chunks + 1
-    rows = F.pad(added, (0, 0, 0, blocks * size - chunks)).unflatten(4, (blocks, size))
-    rows = rearrange(rows, "n two m b k j e -> n m (two j) (b k e)")
-    local = _triangle(decay, frequency, length, size) @ rows
-    pattern = "n m (two i) (b k e) -> n two m b k i e"
-    local = rearrange(local, pattern, two=2, b=added.shape[3], k=blocks)
-    if blocks == 1:
-        return local[:, :, :, :, 0, :-1]
-    starts = carried(local[..., -1, :], decay, frequency, length * size)
-    fade = power_pairs(decay, frequency, length * torch.arange(size, device=decay.device))
-    far = turned(starts[:, :, :, :, :-1, None], fade[:, :, :, None, None, :, None])
-    return (local[..., :-1, :] + far).flatten(4, 5)[..., : chunks + 1, :]
+    columns = F.pad(added, (0, 0, 0, blocks * size - chunks)).unflatten(4, (blocks, size))
+    columns = rearrange(columns, "n two m b k j e -> n m (two j) (b k e)")
+    table = _triangle(decay, frequency, length, size)
+    if blocks > 1:
+        totals = table[..., [size, -1], : 2 * size] @ columns
+        totals = rearrange(totals, "n m two (b k e) -> n two m b k e", b=rows, k=blocks)
+        starts = carried(totals, decay, frequency, length * size)[:, :, :, :, :-1]
+        columns = torch.cat([columns, rearrange(starts, "n two m b k e -> n m two (b k e)")], 2)
+    else:
+        table = table[..., : 2 * size]
+    states = torch.cat([table[..., :size, :], table[..., size + 1 : -1, :]], -2) @ columns
+    states = rearrange(states, "n m (two i) (b k e) -> n two m b (k i) e", two=2, b=rows, k=blocks)
+    return states[:, :, :, :, : chunks + 1]
 
 
 def _triangle(decay: Modes, frequency: Modes, length: int, size: int) -> Float[Tensor, "N M rows columns"]:
-    """z^(length (i - 1 - j)) for j < i, i = 0 .. size, as a real matrix on (re, im) one below the other."""
+    """From what each chunk of a block adds, and the state before the block, to the states before each and after all.
+
+    z^(length (i - 1 - j)) for j < i and z^(length i), i = 0 .. size, as a real matrix on (re, im), one below the other;
+    the state stands in the last two columns.
+    """
     device = decay.device
     steps = torch.arange(size + 1, device=device)[:, None] - 1 - torch.arange(size, device=device)
-    fades = power_pairs(decay, frequency, length * torch.arange(size, device=device))
+    fades = power_pairs(decay, frequency, length * torch.arange(size + 1, device=device))
     re, im = torch.where(steps >= 0, fades[..., steps.clamp_min(0)], 0.0).unbind(1)
-    return torch.cat([torch.cat([re, -im], -1), torch.cat([im, re], -1)], -2)
+    far_re, far_im = fades[..., None].unbind(1)
+    return torch.cat([torch.cat([re, -im, far_re, -far_im], -1), torch.cat([im, re, far_im, far_re], -1)], -2)
 
 
 def sounded(weights: States, table: Table) -> Frames:
