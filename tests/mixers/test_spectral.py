@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from undula.mixers import base
 from undula.mixers.base import build_mixer, state_bytes
 from undula.mixers.spectral_filter import SpectralFilter
 from undula.mixers.spectral_gate import SpectralGate
@@ -84,6 +85,22 @@ def test_thousands_of_steps_stream_in_single_precision(monkeypatch, name, option
     assert error < 1e-4
     # Twice the filters' reach in inputs, as much in what they add, and what the short convolution sees.
     assert max(held) <= (held[0] if name == "spectral_gate" else 4 * 8 * (3 * 1024 + online_conv.LEAF + 3))
+
+
+@pytest.mark.parametrize("name", ["fft_conv", "spectral_gate"])
+def test_a_long_sequence_without_gradients_is_taken_in_pieces(monkeypatch, name):
+    mixer = build_mixer(name, 8, 2).double()
+    x, mask = torch.randn(2, 23, 8, dtype=torch.float64), torch.ones(2, 23, dtype=torch.bool)
+    mask[1, :9] = False
+    want = mixer(x, attention_mask=mask)
+    monkeypatch.setattr(base, "PIECE", 5)
+    with torch.no_grad():
+        got = mixer(x, attention_mask=mask)
+        backwards = mixer(x, False, mask)
+    torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
+    assert not torch.equal(got, want)
+    assert (backwards - want).abs().max() > 1e-3
+    assert torch.equal(mixer(x, attention_mask=mask), want)
 
 
 def test_a_spectral_filter_can_be_rounded_without_its_table():

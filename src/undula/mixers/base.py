@@ -92,7 +92,12 @@ def silenced(x: Sequence, attention_mask: PaddingMask | None) -> tuple[Sequence,
 
 
 PIECE = 16384
-"""Longest piece, in steps, that a streaming call works on at once: bounds its memory."""
+"""Longest piece, in steps, that is worked on at once where no gradient needs the rest: bounds the memory."""
+
+
+def is_long(x: Sequence) -> bool:
+    """Return whether a whole sequence is better taken in pieces: longer than one, and no gradient is wanted."""
+    return x.shape[1] > PIECE and not torch.is_grad_enabled()
 
 
 def in_pieces(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long
 from undula.nn.damped_filter import DampedHarmonics
 from undula.nn.gate import GatedProduct
 from undula.shapes import PaddingMask, Sequence
@@ -66,6 +66,9 @@ class FFTConv(Mixer):
         real = None if attention_mask is None else attention_mask.bool()
         if isinstance(state, FFTConvState):
             return in_pieces(self._resume, x, real, state)
+        if causal and is_long(x):
+            y, _ = in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))
+            return y
         q, u, _ = self.gate(x, real, None)
         return self.out_proj(q * self.filter(u, causal).transpose(1, 2))
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, silenced
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long, silenced
 from undula.nn.damped_filter import DampedHarmonics
 from undula.nn.gate import GatedProduct
 from undula.shapes import PaddingMask, Sequence
@@ -73,6 +73,9 @@ class SpectralGate(Mixer):
         x, real = silenced(x, attention_mask)
         if isinstance(state, SpectralGateState):
             return in_pieces(self._resume, x, real, state)
+        if causal and is_long(x):
+            y, _ = in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))
+            return y
         q, u, _ = self.gate(x, real, None)
         return self._out(x, q, self.filter(u, causal))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,7 +17,8 @@ MATMUL_DEVICES = {"xla"}
 """Kinds of devices that have no transform worth calling: there it is made of matrix products. On a CPU those took 8 to
 18 times as long, at 256 to 65,536 points."""
 
-_by_matmul: ContextVar[bool | None] = ContextVar("by_matmul", default=None)
+# Not a ContextVar, which torch.compile cannot follow.
+_chosen: list[bool] = []
 
 
 @contextmanager
@@ -28,16 +28,15 @@ def transforms_by_matmul(enabled: bool = True) -> Generator[None]:
     Args:
         enabled: False calls the device's own transform.
     """
-    before = _by_matmul.set(enabled)
+    _chosen.append(enabled)
     try:
         yield
     finally:
-        _by_matmul.reset(before)
+        _chosen.pop()
 
 
 def _wants_matmul(device: torch.device) -> bool:
-    chosen = _by_matmul.get()
-    return device.type in MATMUL_DEVICES if chosen is None else chosen
+    return _chosen[-1] if _chosen else device.type in MATMUL_DEVICES
 
 
 def rfft(x: Float[Tensor, "*batch T"], n: int | None = None) -> Complex[Tensor, "*batch F"]:

@@ -105,14 +105,18 @@ def _times(a_re: Tensor, a_im: Tensor, b_re: Tensor, b_im: Tensor) -> tuple[Tens
 def step(
     u: Float[Tensor, "B C"], state: Float[Tensor, "B C M 2"], decay: Modes, frequency: Modes, gain: Pairs
 ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C M 2"]]:
-    """Return the output of one step and the next state: s' = z s + u, y = sum_m Re[c_m s'_m]."""
-    re, im = powers(decay, frequency, torch.ones(1, device=decay.device))
+    """Return the output of one step and the next state: s' = z s + u, y = sum_m Re[c_m s'_m].
+
+    Each step in the widest type of the device: a pole rounded to float32 would be off by one rounding more each step.
+    """
+    wide = wide_dtype(decay.device)
+    re, im = powers(decay.to(wide), frequency.to(wide), torch.ones(1, device=decay.device))
     re, im = re[..., 0], im[..., 0]
-    old_re, old_im = state.unbind(-1)
+    old_re, old_im = state.to(wide).unbind(-1)
     new_re = re * old_re - im * old_im + u[..., None]
     new_im = re * old_im + im * old_re
     y = (gain[..., 0] * new_re - gain[..., 1] * new_im).sum(-1)
-    return y, torch.stack([new_re, new_im], dim=-1)
+    return y.to(state.dtype), torch.stack([new_re, new_im], dim=-1).to(state.dtype)
 
 
 def ring_out(
