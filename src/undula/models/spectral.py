@@ -1,5 +1,7 @@
 """Spectral language models: a table of tokens, the one backbone with spectral mixers, scores of the next token."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -67,7 +69,7 @@ class SpectralLayer(nn.Module):
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> State:
         """Return the state before the first position."""
-        mixer = self.block.get_submodule("attn")
+        mixer: Any = self.block.get_submodule("attn")
         return mixer.init_state(batch_size, device=device, dtype=dtype)
 
 

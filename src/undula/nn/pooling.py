@@ -1,8 +1,5 @@
 """One vector for a whole sequence."""
 
-from collections.abc import Mapping
-from typing import Literal
-
 import torch
 from einops import einsum
 from jaxtyping import Float
@@ -10,8 +7,6 @@ from torch import Tensor, nn
 
 from undula.names import unknown_name
 from undula.shapes import PaddingMask, Sequence
-
-PoolingName = Literal["mean", "attention", "first"]
 
 
 class MeanPooling(nn.Module):
@@ -63,11 +58,8 @@ class FirstPooling(nn.Module):
         return torch.where(real.any(1, keepdim=True), found, 0.0)
 
 
-POOLINGS: Mapping[str, type[MeanPooling] | type[AttentionPooling] | type[FirstPooling]] = {
-    "mean": MeanPooling,
-    "attention": AttentionPooling,
-    "first": FirstPooling,
-}
+POOLINGS = ("mean", "attention", "first")
+"""Names of the poolings."""
 
 
 def build_pooling(name: str, d_model: int) -> nn.Module:
@@ -76,6 +68,12 @@ def build_pooling(name: str, d_model: int) -> nn.Module:
     Raises:
         ValueError: for an unknown name.
     """
-    if name not in POOLINGS:
-        raise unknown_name("pooling", name, POOLINGS)
-    return AttentionPooling(d_model) if name == "attention" else POOLINGS[name]()
+    match name:
+        case "mean":
+            return MeanPooling()
+        case "attention":
+            return AttentionPooling(d_model)
+        case "first":
+            return FirstPooling()
+        case other:
+            raise unknown_name("pooling", other, POOLINGS)
