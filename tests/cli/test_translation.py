@@ -74,6 +74,14 @@ def test_a_finished_run_goes_on_and_is_shown(run, capsys):
     assert "multi30k_attention" in capsys.readouterr().out
 
 
+def test_an_alignment_is_drawn(run, tmp_path, capsys):
+    assert main(["show", "alignment", str(run), "--prompt", "one two", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "alignment.png")
+    assert (tmp_path / "alignment.png").read_bytes()[:4] == b"\x89PNG"
+    assert main(["show", "alignment", str(run)]) == 2
+    assert "the sentence is empty; give some text to translate" in capsys.readouterr().err
+
+
 def test_missing_files_are_one_line(tmp_path, capsys):
     assert main(["train", "multi30k", "--out", str(tmp_path / "run"), f"data.folder={tmp_path}"]) == 2
     assert "data.folder names the folder of the pairs" in capsys.readouterr().err

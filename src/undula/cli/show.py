@@ -12,7 +12,7 @@ from undula.cli.arguments import parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
 from undula.cli.sound import show_sound, show_sound_run
-from undula.cli.translation import show_translation_run
+from undula.cli.translation import show_alignment, show_translation_run
 from undula.config import to_dict
 from undula.optional import late_import
 from undula.recipes.audio import AUDIO_RECIPES
@@ -31,11 +31,11 @@ PASSAGE = 512
 def run(arguments: list[str]) -> int:
     """Print or draw; returns the exit code."""
     reader = parser("show", __doc__ or "")
-    reader.add_argument(
-        "what", type=str, help="folder of a run, or: waves RUN, waves SOUND, mixers, recipes, recipes NAME, sizes"
-    )
-    reader.add_argument("name", nargs="?", help="RUN or recording of `waves`, NAME of `recipes`")
-    reader.add_argument("--out", type=str, help="folder for the pictures of `waves` (default: RUN/plots, or plots)")
+    things = "waves RUN, waves SOUND, alignment RUN, mixers, recipes, recipes NAME, sizes"
+    reader.add_argument("what", type=str, help=f"folder of a run, or: {things}")
+    reader.add_argument("name", nargs="?", help="RUN or recording of `waves` and `alignment`, NAME of `recipes`")
+    reader.add_argument("--out", type=str, help="folder for pictures (default: RUN/plots, or plots)")
+    reader.add_argument("--prompt", type=str, default="", help="sentence whose translation `alignment` draws")
     reader.add_argument("--codec", type=str, help="run of an audio codec, to draw what it makes of a recording")
     asked = reader.parse_args(arguments)
     screen = console()
@@ -45,6 +45,8 @@ def run(arguments: list[str]) -> int:
         show_recipes(screen, asked.name)
     elif asked.what == "sizes":
         show_sizes(screen)
+    elif asked.what == "alignment":
+        show_alignment(screen, Path(asked.name or ""), str(asked.prompt or ""), asked.out)
     elif asked.what == "waves":
         if asked.name is not None and (Path(asked.name).is_file() or asked.name.lower().endswith(SOUNDS)):
             show_sound(screen, Path(asked.name), asked.codec, asked.out)

@@ -81,6 +81,17 @@ def write_translation(folder: Path, sentence: str, max_length: int, beams: int |
     return SUCCESS
 
 
+def show_alignment(screen: Console, folder: Path, sentence: str, out: str | None) -> None:
+    """Draw what each token of a sentence's translation reads into a file."""
+    runs = late_import("undula.experiments.translation")
+    figure = runs.alignment_picture(runs.load_translator(folder), sentence)
+    place = Path(out) if out else folder / "plots"
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / "alignment.png"
+    path.write_bytes(late_import("undula.viz.style").png(figure))
+    screen.print(str(path), soft_wrap=True)
+
+
 def show_translation_run(screen: Console, folder: Path) -> None:
     """Print the scores of a translator's run."""
     lines = late_import("undula.training.records").read_lines(folder / "metrics.jsonl")

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from matplotlib.figure import Figure
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, TextStreamer
 
 from undula.config import from_dict, to_dict
@@ -25,6 +28,7 @@ from undula.training.trainer import BUILDING, RunTrainer
 from undula.training.translation import TranslationTask, search_options
 from undula.training.translation_config import TRANSLATION, SearchConfig, TranslationTrainConfig
 from undula.validation.translation import TranslationScore, evaluate_translation
+from undula.viz.alignment import alignment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +95,8 @@ def train_translation(
         parallel = prepare_parallel(config.data)
         config = _resolved(config, parallel)
         torch.manual_seed(config.seed)
-        ids = {f"{name}_token_id": SPECIAL.index(token) for name, token in (("pad", PAD), ("bos", BOS), ("eos", EOS))}
+        named = (("pad", PAD), ("bos", BOS), ("eos", EOS))
+        ids: dict[str, Any] = {f"{name}_token_id": SPECIAL.index(token) for name, token in named}
         model = UndulaForSeq2SeqLM(UndulaSeq2SeqConfig(model=to_dict(config.model), **ids))
         old = to_dict(read_translation_config(out)) if resume else None
         checkpoint = open_run(out, to_dict(config), old, partial(_check_pairs, parallel=parallel))
@@ -164,18 +169,38 @@ def translate(
     Raises:
         ValueError: for an empty sentence.
     """
-    if not sentence.strip():
-        raise ValueError("the sentence is empty; give some text to translate")
-    source, _ = encoded(loaded.tokenizer, [sentence.strip()], [""])[0]
+    source = _tokens(loaded, sentence)
     options = search_options(_with(loaded.config, search))
     told = None
     if on_text is not None and options["num_beams"] == 1:
         told = _Teller(loaded.tokenizer, on_text)
-    made = loaded.model.generate(torch.tensor([source]), streamer=told, **options)
+    made = loaded.model.generate(source, streamer=told, **options)
     text = str(loaded.tokenizer.decode(made[0], skip_special_tokens=True))
     if on_text is not None and told is None:
         on_text(text)
     return text
+
+
+def alignment_picture(loaded: Translator, sentence: str) -> Figure:
+    """Return a picture of what each token of a sentence's translation reads, in mean over layers and heads.
+
+    Raises:
+        ValueError: for an empty sentence.
+    """
+    source = _tokens(loaded, sentence)
+    with torch.no_grad():
+        written = loaded.model.generate(source, **search_options(loaded.config))
+        weights = loaded.model.model.alignment(source, written[:, :-1])[0]
+    read, made = (
+        [str(loaded.tokenizer.decode([i])) for i in row] for row in (source[0].tolist(), written[0, 1:].tolist())
+    )
+    return alignment(weights.numpy(), read, made)
+
+
+def _tokens(loaded: Translator, sentence: str) -> Tensor:
+    if not sentence.strip():
+        raise ValueError("the sentence is empty; give some text to translate")
+    return torch.tensor([encoded(loaded.tokenizer, [sentence.strip()], [""])[0][0]])
 
 
 class _Teller(TextStreamer):

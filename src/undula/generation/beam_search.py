@@ -73,7 +73,7 @@ class Hypotheses:
     scores: Float[Tensor, " R"]
 
 
-Process = Callable[[Tensor, Tensor], Tensor]
+Process = Callable[..., Tensor]
 """From tokens (R, t) and log-probabilities (R, V) to scores (R, V), such as a `LogitsProcessorList`."""
 Ends = Callable[[Tensor], Tensor]
 """From tokens (N, t) to which rows are whole (N), such as a `StoppingCriteriaList`; at max_length all are."""

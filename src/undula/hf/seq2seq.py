@@ -1,15 +1,15 @@
 """`UndulaForSeq2SeqLM`: our encoder-decoders as ordinary Hugging Face ones; importing this file registers them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, GenerationMixin, PreTrainedConfig
 from transformers.cache_utils import Cache
-from transformers.modeling_outputs import ModelOutput, Seq2SeqLMOutput
-from transformers.utils.generic import can_return_tuple
+from transformers.modeling_outputs import Seq2SeqLMOutput
+from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from undula.config import from_dict, to_dict
 from undula.hf.cache import UndulaCache
@@ -175,7 +175,7 @@ class UndulaForSeq2SeqLM(WholeModel, Decoding, GenerationMixin):
         return Seq2SeqLMOutput(
             loss=None if labels is None else _loss(logits, labels, num_items_in_batch),
             logits=logits,
-            past_key_values=cache,
+            past_key_values=cast(Any, cache),
             cross_attentions=None if alignments is None else tuple(alignments),
             encoder_last_hidden_state=source.last_hidden_state,
         )
@@ -205,14 +205,14 @@ class UndulaForSeq2SeqLM(WholeModel, Decoding, GenerationMixin):
         # A compiled graph must not depend on the values.
         whole = real is None or (not torch.compiler.is_compiling() and bool(real.all()))
         memory = Memory(hidden, None if real is None or whole else real.bool())
-        model = self.model
+        decode: Any = self.model.decode
         if cache is None:
-            return model.decode(target, memory, target_mask=mask, alignments=alignments)
+            return decode(target, memory, target_mask=mask, alignments=alignments)
 
         def run(before: States) -> tuple[Tensor, States]:
-            return model.decode(target, target_mask=mask, state=before, alignments=alignments)
+            return decode(target, target_mask=mask, state=before, alignments=alignments)
 
-        return cache.bring_forward(len(target), target.shape[1], lambda: model.init_state(memory), run)
+        return cache.bring_forward(len(target), target.shape[1], lambda: self.model.init_state(memory), run)
 
     def get_encoder(self, modality: str | None = None) -> SourceReader:
         """Return the encoder, which `generate` calls once."""

@@ -56,7 +56,7 @@ class SpectralSeq2Seq(nn.Module):
         self, config: SpectralConfig, eos_token_id: int = 2, pad_token_id: int = 0, bos_token_id: int = 1
     ) -> None:
         super().__init__()
-        ids = {"eos_token_id": eos_token_id, "pad_token_id": pad_token_id, "bos_token_id": bos_token_id}
+        ids: dict[str, Any] = {"eos_token_id": eos_token_id, "pad_token_id": pad_token_id, "bos_token_id": bos_token_id}
         for name, value in ids.items():
             if not 0 <= value < config.vocab_size:
                 raise ValueError(f"{name}={value}; wanted one of the vocab_size={config.vocab_size} tokens")

@@ -1,5 +1,7 @@
 """From one sequence of tokens to another: an encoder that reads in both directions and a decoder that reads it."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -56,7 +58,8 @@ class EncoderDecoder(nn.Module):
         Raises:
             ValueError: for an empty source, one longer than the context, or batches that differ.
         """
-        return self.decode(target, self.encode(source, source_mask))
+        scores: Any = self.decode(target, self.encode(source, source_mask))
+        return scores
 
     def encode(self, source: SourceIds, source_mask: Tensor | None = None) -> Memory:
         """Return what the decoder reads of a source.
