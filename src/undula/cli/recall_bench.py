@@ -53,7 +53,7 @@ def run(kind: str, arguments: list[str]) -> int:
         (r.config["model"], r.figures["parameters"], *(f"{share:.1%}" for share in r.figures["accuracy"].values()))
         for r in records
     ]
-    screen.print(
-        table(head, rows, f"{task}, right answers; trained on up to {records[0].config['train_length']:,} steps")
-    )
+    trained_on = records[0].config["train_length"]
+    screen.print(f"{task}, right answers; trained on up to {trained_on:,} steps", soft_wrap=True)
+    screen.print(table(head, rows))
     return SUCCESS

@@ -5,15 +5,12 @@ as well, where tests hold it against the usual way.
 """
 
 import os
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.nn.wavelet import EnhancedWaveletTransform, WaveletTransform
-
-M = TypeVar("M", bound=nn.Module)
+from undula.nn.wavelet import EnhancedWaveletTransform
 
 
 class MPSWaveletTransform(EnhancedWaveletTransform):
@@ -55,7 +52,7 @@ class MPSWaveletTransform(EnhancedWaveletTransform):
         }
 
 
-def optimize_for_mps(model: M, device: str | torch.device | None = None) -> M | MPSWaveletTransform:
+def optimize_for_mps(model: nn.Module, device: str | torch.device | None = None) -> nn.Module:
     """Return the model with every wavelet transform replaced by its `MPSWaveletTransform`.
 
     The function, the parameters (the same objects) and the names in the state_dict stay; a second call changes nothing.
@@ -68,7 +65,7 @@ def optimize_for_mps(model: M, device: str | torch.device | None = None) -> M | 
     made: dict[int, MPSWaveletTransform] = {}
 
     def replaced(module: nn.Module) -> nn.Module:
-        if type(module) not in (EnhancedWaveletTransform, WaveletTransform):
+        if not isinstance(module, EnhancedWaveletTransform) or isinstance(module, MPSWaveletTransform):
             return module
         if id(module) not in made:
             made[id(module)] = MPSWaveletTransform.replacing(module)

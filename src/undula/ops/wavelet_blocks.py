@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-GROUP = 2**19
+GROUP = 2**18
 """Samples of the rows that are taken together through all levels: small enough for the cache."""
 
 
@@ -197,7 +197,8 @@ class Pyramid:
             if copies is not None:
                 samples.index_add_(1, copies[1], samples[:, copies[0]])
             x = samples[:, span.left : span.left + span.length]
-        return x
+        finest = self.spans[0]
+        return self._line(0, count)[:, finest.left : finest.left + finest.length]
 
     def read(self, out: Sequence[Tensor], rows: slice) -> None:
         """Write the coefficients of a group of rows: the last approximations, then the details."""

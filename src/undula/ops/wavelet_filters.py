@@ -24,7 +24,7 @@ class Filters(NamedTuple):
 
 def wavelet_names() -> list[str]:
     """Return the names of all wavelets that have filters, orthogonal and biorthogonal ones."""
-    return pywt.wavelist(kind="discrete")
+    return pywt.wavelist(kind="discrete")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def named_filters(name: str) -> Filters:
@@ -38,7 +38,7 @@ def named_filters(name: str) -> Filters:
     known = wavelet_names()
     if name not in known:
         raise unknown_name("wavelet", name, known)
-    wavelet = pywt.Wavelet(name)
+    wavelet = pywt.Wavelet(name)  # pyright: ignore[reportAttributeAccessIssue]
     analysis = torch.tensor([wavelet.dec_lo[::-1], wavelet.dec_hi[::-1]], dtype=torch.float64, device="cpu")
     synthesis = torch.tensor([wavelet.rec_lo, wavelet.rec_hi], dtype=torch.float64, device="cpu")
     return Filters(analysis, synthesis)
