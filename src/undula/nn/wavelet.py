@@ -74,7 +74,9 @@ class EnhancedWaveletTransform(nn.Module):
         if mode not in MODES:
             raise unknown_name("wavelet mode", mode, MODES)
         self.wavelet_type, self.levels, self.mode, self.use_learned = wavelet_type, levels, mode, use_learned
-        self.taps = _named(wavelet_type).analysis.shape[1]
+        # As numbers: a tensor would follow the module to half precision, and a compiler cannot look them up.
+        self._named_taps = [taps.tolist() for taps in _named(wavelet_type)]
+        self.taps = len(self._named_taps[0][0])
         for name, start in _start_values(wavelet_type).items() if use_learned else ():
             self.register_parameter(name, nn.Parameter(start.to(torch.get_default_dtype())))
         self.total_calls, self.error_count = 0, 0
@@ -84,7 +86,7 @@ class EnhancedWaveletTransform(nn.Module):
         """The filters as they are now; lifting comes after those of the named wavelet."""
         weights = dict(self.named_parameters())
         if "angles" not in weights:
-            return _named(self.wavelet_type)
+            return Filters(*(torch.tensor(taps, dtype=torch.float64, device="cpu") for taps in self._named_taps))
         angles = weights["angles"]
         taps = lattice_filters(angles.to(wide_dtype(angles.device)))
         return Filters(taps, taps)
