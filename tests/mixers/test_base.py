@@ -90,6 +90,6 @@ def test_a_mixer_with_standard_names_is_built_from_its_constructor():
 
 
 def test_options_are_those_of_build_where_names_differ():
-    assert mixer_options(MIXERS["fft_conv"]) == {"num_modes": 8, "short_conv": 4, "d_inner": None}
+    assert mixer_options(MIXERS["fft_conv"]) == {"num_modes": 8, "short_conv": 4, "d_inner": None, "memory": 0.0}
     assert "n_heads_kv" not in mixer_options(MIXERS["attention"])
     assert mixer_options(MIXERS["attention"])["num_kv_heads"] is None

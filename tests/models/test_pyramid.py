@@ -52,6 +52,8 @@ def test_defaults_are_the_documented_ones():
         "use_yarn": True,
         "use_flash": True,
         "band_strides": None,
+        "mixer": "attention",
+        "mixer_options": None,
     }
     assert list(inspect.signature(BandProcessor).parameters)[:5] == [
         "d_model", "num_layers", "n_heads_q", "n_heads_kv", "d_ff_multi"

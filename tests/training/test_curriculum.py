@@ -111,7 +111,8 @@ def test_the_limit_is_in_checkpoints_and_a_resumed_run_goes_on_bit_for_bit(tmp_p
     folder = tmp_path / "run" / "checkpoints" / "step-12"
     kept = load_file(folder / "model.safetensors")[LIMIT].item()
     assert 0.2 < kept < 1
-    assert UndulaForCausalLM.from_pretrained(folder).model.reduction.present == (8 if limit == "mask" else 6)
+    present = UndulaForCausalLM.from_pretrained(folder).model.reduction.present
+    assert (None if present is None else present.tolist()) == (None if limit == "mask" else [0, 1, 2, 3, 4, 5])
     resumed = tiny_trainer(config, tmp_path / "again")
     resumed.train(resume_from_checkpoint=str(folder))
     for name, value in whole.model.state_dict().items():
