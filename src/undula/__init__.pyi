@@ -43,6 +43,7 @@ from undula.mixers.short_conv import ShortConv as ShortConv
 from undula.mixers.spectral_filter import SpectralFilter as SpectralFilter
 from undula.mixers.spectral_frames import SpectralFrames as SpectralFrames
 from undula.mixers.spectral_gate import SpectralGate as SpectralGate
+from undula.mixers.wavelet_attention import WaveletAttention as WaveletAttention
 from undula.models.audio_codec import AudioCodec as AudioCodec
 from undula.models.audio_decoder import AudioWaveDecoder as AudioWaveDecoder
 from undula.models.audio_encoder import AudioWaveEncoder as AudioWaveEncoder
@@ -101,6 +102,7 @@ from undula.nn.spectral_gating import AdvancedSpectralGating as AdvancedSpectral
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.nn.wavelet import EnhancedWaveletTransform as EnhancedWaveletTransform
 from undula.nn.wavelet import WaveletTransform as WaveletTransform
+from undula.nn.wavelet_basis import WaveletBasis as WaveletBasis
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer

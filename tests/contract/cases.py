@@ -2,13 +2,22 @@
 
 import torch
 
-from tests.reference import cosine, hierarchical, interference, phase_coherent, pure_wave, spectral_frames
+from tests.reference import (
+    cosine,
+    hierarchical,
+    interference,
+    phase_coherent,
+    pure_wave,
+    spectral_frames,
+    wavelet_attention,
+)
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from tests.reference.spectral import spectral_filter_mixer, spectral_gate_mixer
 from undula.mixers.base import MIXERS, build_mixer
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.models.language_model import FAMILIES, build_language_model
+from undula.nn.wavelet_basis import WaveletBasis
 from undula.recipes.changes import changed
 
 WIDTH, HEADS, VOCAB = 24, 4, 19
@@ -61,6 +70,12 @@ OPTIONS = {
         {"num_filters": 2, "filter_length": 5, "short_conv": 1, "d_inner": 32},
     ],
     "spectral_gate": [{}, {"num_bands": 2, "num_modes": 1, "short_conv": 1}],
+    "wavelet_attention": [
+        {"window": 3, "levels": 2, "rotary_base": 10.0},
+        {"window": 1, "levels": 1, "wavelets": ("db1",), "short_conv": 3, "dropout": 0.2},
+        {"window": 2, "levels": 3, "wavelets": ("db1", "sym4")},
+        {},
+    ],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 
@@ -72,6 +87,7 @@ ALTERNATIVES = {
     ),
     "spectral_frames": ({"sparsity": 0.3, "overlap_ratio": 0.3}, {"chunk_size": 8}),
     "spectral_gate": ({"num_bands": 2}, {}),
+    "wavelet_attention": ({"wavelets": ("db1",)}, {"window": 3, "levels": 2}),
 }
 """Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
@@ -101,6 +117,14 @@ def moved(module):
         for parameter in module.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return module
+
+
+def low_passes(p, wavelets=("db2",), levels=4, **options):
+    """Return the filters of a wavelet tree, whose own tests are elsewhere."""
+    basis = WaveletBasis(wavelets, levels).double()
+    if basis.mix is not None:
+        basis.mix.data = torch.from_numpy(p["basis.mix"])
+    return basis(torch.device("cpu")).detach().numpy()
 
 
 REFERENCES = {
@@ -146,6 +170,9 @@ REFERENCES = {
         x, p, HEADS, options.get("num_bands", 4), causal, mask
     ),
     "spectral_frames": lambda x, p, options, causal, mask: spectral_frames.mixer(x, p, HEADS, mask, **options),
+    "wavelet_attention": lambda x, p, options, causal, mask: wavelet_attention.mixer(
+        x, p, HEADS, low_passes(p, **options), options.get("window", 16), options.get("rotary_base", 100.0), mask
+    ),
 }
 """Float64 definitions that mixers are held against."""
 
