@@ -98,6 +98,9 @@ from undula.nn.mps import optimize_for_mps as optimize_for_mps
 from undula.nn.mps import setup_mps_optimizations as setup_mps_optimizations
 from undula.nn.norms import RMSNorm as RMSNorm
 from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
+from undula.nn.signal_embedding import HybridEmbedding as HybridEmbedding
+from undula.nn.signal_embedding import SignalPositionalEncoding as SignalPositionalEncoding
+from undula.nn.signal_embedding import SpectralEmbedding as SpectralEmbedding
 from undula.nn.spectral_gating import AdvancedSpectralGating as AdvancedSpectralGating
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.nn.wavelet import EnhancedWaveletTransform as EnhancedWaveletTransform
