@@ -43,6 +43,7 @@ from undula.mixers.short_conv import ShortConv as ShortConv
 from undula.mixers.spectral_filter import SpectralFilter as SpectralFilter
 from undula.mixers.spectral_frames import SpectralFrames as SpectralFrames
 from undula.mixers.spectral_gate import SpectralGate as SpectralGate
+from undula.mixers.stochastic_wavelet import StochasticWavelet as StochasticWavelet
 from undula.mixers.wavelet_attention import WaveletAttention as WaveletAttention
 from undula.models.audio_codec import AudioCodec as AudioCodec
 from undula.models.audio_decoder import AudioWaveDecoder as AudioWaveDecoder

@@ -9,6 +9,7 @@ from tests.reference import (
     phase_coherent,
     pure_wave,
     spectral_frames,
+    stochastic_wavelet,
     wavelet_attention,
 )
 from tests.reference.attention import attention_mixer
@@ -70,6 +71,10 @@ OPTIONS = {
         {"num_filters": 2, "filter_length": 5, "short_conv": 1, "d_inner": 32},
     ],
     "spectral_gate": [{}, {"num_bands": 2, "num_modes": 1, "short_conv": 1}],
+    "stochastic_wavelet": [
+        {},
+        {"levels": 2, "wavelets": ("db1", "sym4"), "sampling_ratio": 1.0},
+    ],
     "wavelet_attention": [
         {"window": 3, "levels": 2, "rotary_base": 10.0},
         {"window": 1, "levels": 1, "wavelets": ("db1",), "short_conv": 3, "dropout": 0.2},
@@ -87,6 +92,7 @@ ALTERNATIVES = {
     ),
     "spectral_frames": ({"sparsity": 0.3, "overlap_ratio": 0.3}, {"chunk_size": 8}),
     "spectral_gate": ({"num_bands": 2}, {}),
+    "stochastic_wavelet": ({"wavelets": ("db1",)}, {}),
     "wavelet_attention": ({"wavelets": ("db1",)}, {"window": 3, "levels": 2}),
 }
 """Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
@@ -170,6 +176,9 @@ REFERENCES = {
         x, p, HEADS, options.get("num_bands", 4), causal, mask
     ),
     "spectral_frames": lambda x, p, options, causal, mask: spectral_frames.mixer(x, p, HEADS, mask, **options),
+    "stochastic_wavelet": lambda x, p, options, causal, mask: stochastic_wavelet.mixer(
+        x, p, low_passes(p, **{"levels": 3, **options}), mask
+    ),
     "wavelet_attention": lambda x, p, options, causal, mask: wavelet_attention.mixer(
         x, p, HEADS, low_passes(p, **options), options.get("window", 16), options.get("rotary_base", 100.0), mask
     ),

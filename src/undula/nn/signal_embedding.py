@@ -33,8 +33,6 @@ class SpectralEmbedding(nn.Module):
     Source: SpectralLLM, signal embedding.
     """
 
-    basis: Float[Tensor, "H2 E"]
-
     def __init__(self, vocab_size: int, embed_dim: int, harmonic_bases: int = 16) -> None:
         super().__init__()
         if vocab_size < 1 or not 1 <= harmonic_bases <= (embed_dim - 1) // 2:
@@ -45,15 +43,21 @@ class SpectralEmbedding(nn.Module):
         self.vocab_size, self.embed_dim, self.harmonic_bases = vocab_size, embed_dim, harmonic_bases
         self.coefficients = nn.Embedding(vocab_size, 2 * harmonic_bases)
         nn.init.normal_(self.coefficients.weight, std=SMALL)
-        self.register_buffer("basis", _orthonormal(harmonic_bases, embed_dim), persistent=False)
+        # Neither parameter nor buffer: a cast of the module would round it, and loading on the meta device lose it.
+        self._fixed = _orthonormal(harmonic_bases, embed_dim)
+
+    def basis(self, like: Tensor) -> Float[Tensor, "H2 E"]:
+        """Return the sines, then the cosines, of norm 1, where a tensor is and of its type."""
+        return self._fixed.to(like.device, like.dtype)
 
     def forward(self, input_ids: TokenIds) -> Sequence:
         """Return the vectors of tokens."""
-        return self.coefficients(input_ids) @ self.basis.to(self.coefficients.weight.dtype)
+        found = self.coefficients(input_ids)
+        return found @ self.basis(found)
 
     def scores(self, x: Sequence) -> Logits:
         """Return the product of each position with the vector of every token."""
-        return F.linear(F.linear(x, self.basis.to(x.dtype)), self.coefficients.weight)
+        return F.linear(F.linear(x, self.basis(x)), self.coefficients.weight)
 
     def amplitudes(self) -> Float[Tensor, "V H"]:
         """Return A_h of each token."""
@@ -179,6 +183,6 @@ class SignalPositionalEncoding(nn.Module):
 
 def _orthonormal(harmonics: int, width: int) -> Float[Tensor, "H2 E"]:
     """Sines, then cosines, of 1 .. harmonics cycles over the width, each of norm 1."""
-    cycles = torch.arange(1, harmonics + 1, dtype=torch.float64)[:, None] * torch.arange(width, dtype=torch.float64)
-    angle = 2 * math.pi * torch.remainder(cycles / width, 1)
-    return torch.cat([angle.sin(), angle.cos()]).mul((2 / width) ** 0.5).to(torch.get_default_dtype())
+    cycles = torch.arange(1, harmonics + 1, dtype=torch.float64, device="cpu")[:, None]
+    angle = 2 * math.pi * torch.remainder(cycles * torch.arange(width, dtype=torch.float64, device="cpu") / width, 1)
+    return torch.cat([angle.sin(), angle.cos()]) * (2 / width) ** 0.5
