@@ -77,6 +77,8 @@ from undula.models.spectral_encoder import SpectralClassifier as SpectralClassif
 from undula.models.spectral_encoder import SpectralEncoder as SpectralEncoder
 from undula.models.spectral_encoder import SpectralRegressor as SpectralRegressor
 from undula.models.spectral_encoder import SpectralTokenClassifier as SpectralTokenClassifier
+from undula.models.spectral_llm import SpectralLLM as SpectralLLM
+from undula.models.spectral_llm_config import Config as Config
 from undula.models.spectral_presets import create_spectral_lm as create_spectral_lm
 from undula.models.spectral_presets import get_model_info as get_model_info
 from undula.models.spectral_presets import list_available_models as list_available_models

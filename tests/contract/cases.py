@@ -209,6 +209,8 @@ VARIANTS = {
     "sliced": {"freq_limit": "slice", "codec": {"ordered": True}},
     "experts": {"backbone": {"mixture": {"experts": 4}}},
     "narrow table": {"embedding": {"width": 6, "tied": False}},
+    "signals alone": {"signal": {"share": None, "harmonics": 5, "positions": 0}},
+    "plain table": {"signal": {"harmonics": 0}, "embedding": {"tied": False}},
 }
 """What a language model may have beside its mixers, as changes of its configuration."""
 
@@ -229,6 +231,8 @@ MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern 
     ("wave", ("phase_coherent",), "phase_parallel", "experts"),
     ("spectral", ("fft_conv", "attention"), "deepnorm", "experts"),
     ("spectral", ("fft_conv",), "pre_norm", "narrow table"),
+    ("spectral_llm", ("wavelet_attention", "stochastic_wavelet"), "pre_norm", "signals alone"),
+    ("spectral_llm", ("wavelet_attention",), "parallel", "plain table"),
 ]
 
 
