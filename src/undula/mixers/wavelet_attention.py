@@ -131,32 +131,42 @@ class WaveletAttention(Mixer):
     def _mixed(
         self, x: Tensor, real: Tensor | None, past: WaveletAttentionState, kept: int
     ) -> tuple[Tensor, WaveletAttentionState]:
-        """The output and the next state; `kept` is 0 where the past is empty, which saves looking at it."""
+        """The output and the next state; `kept` is 0 where the past is empty and no state is wanted: much is saved."""
         rows = _real_first(self.qkv(x), real)
         z, recent = self._convolved(rows, past)
         q, values = z.split([self.d_model, 2 * self.d_model], dim=-1)
-        smooth, window, levels = [], [], []
-        lows, first, after = self.basis(x.device), past.seen, past.seen + rows.count
-        for level in range(self.levels + 1):
-            coarse = following = None
-            if level < self.levels:
-                coarse, following = tree_step(values, past.smooth[:, level], lows[level], first)
-            entries = self._entries(values, coarse, level, first)
-            grown = (after >> level) - first
-            older = torch.cat([past.window[:, level], entries], dim=1)
-            levels.append(older if kept else entries)
-            window.append(_last(older, grown, self.window))
-            if following is not None:
-                older = torch.cat([past.smooth[:, level], values], dim=1)
-                smooth.append(_last(older, grown, past.smooth.shape[2]))
-                values, first = following, first >> 1
+        before = [past.seen >> level for level in range(self.levels + 1)]
+        smooth, coefficients = self._tree(values, past, before)
+        levels = self._entries(coefficients, before)
+        if kept:
+            levels = [torch.cat([past.window[:, j], fresh], dim=1) for j, fresh in enumerate(levels)]
         q = self.q_norm(rearrange(q, "b t (n e) -> b t n e", n=self.num_heads))
         q = rotate_at(q, past.seen[:, None] + torch.arange(x.shape[1], device=x.device), self.rotary_base)
         dropout = self.dropout_p if self.training else 0.0
         y = tree_attention(q, levels, past.seen, self.window, kept, dropout=dropout)
         if rows.back is not None and real is not None:
             y = torch.where(real[..., None], rows_at(y, rows.back), 0.0)
-        return self.out_proj(y), WaveletAttentionState(after, recent, torch.stack(smooth, 1), torch.stack(window, 1))
+        y = self.out_proj(y)
+        if not kept:
+            return y, past
+        after = past.seen + rows.count
+        grown = [(after >> j) - before[j] for j in range(self.levels + 1)]
+        older = [torch.cat([past.smooth[:, j], own], dim=1) for j, own in enumerate(smooth)]
+        kept_smooth = [_last(whole, grown[j], past.smooth.shape[2]) for j, whole in enumerate(older)]
+        kept_window = [_last(whole, grown[j], self.window) for j, whole in enumerate(levels)]
+        return y, WaveletAttentionState(after, recent, torch.stack(kept_smooth, 1), torch.stack(kept_window, 1))
+
+    def _tree(
+        self, values: Tensor, past: WaveletAttentionState, before: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The values of every level but the last, and the coefficients of every level."""
+        lows, smooth, coefficients = self.basis(values.device), [], []
+        for level in range(self.levels):
+            coarse, following = tree_step(values, past.smooth[:, level], lows[level], before[level])
+            smooth.append(values)
+            coefficients.append(values - self.detail[level] * coarse)
+            values = following
+        return smooth, [*coefficients, values]
 
     def _convolved(self, rows: Rows, past: WaveletAttentionState) -> tuple[Tensor, Tensor | None]:
         if self.short is None or past.recent is None:
@@ -165,16 +175,21 @@ class WaveletAttention(Mixer):
         y = continued_conv(*sides, self.short.weight, self.short.bias).transpose(1, 2)
         return y, _last(torch.cat([past.recent, rows.z], dim=1), rows.count, past.recent.shape[1])
 
-    def _entries(self, values: Tensor, coarse: Tensor | None, level: int, first: Tensor) -> Tensor:
-        """Keys, normalised and turned by where they stand, and values, side by side."""
-        if coarse is not None:
-            values = values - self.detail[level] * coarse
-        keys, values = values.chunk(2, dim=-1)
+    def _entries(self, coefficients: list[Tensor], before: list[Tensor]) -> list[Tensor]:
+        """Keys, normalised and turned by where they stand, and values, side by side, of every level."""
+        sizes = [level.shape[1] for level in coefficients]
+        device = coefficients[0].device
+        # All levels at once: they are many small tensors.
+        keys, values = torch.cat(coefficients, dim=1).chunk(2, dim=-1)
+        which = torch.cat([torch.full((size,), j, device=device) for j, size in enumerate(sizes)])
         keys = self.k_norm(rearrange(keys, "b t (n e) -> b t n e", n=self.num_heads))
-        keys = keys + rearrange(self.level_key[level], "(n e) -> n e", n=self.num_heads)
-        number = first[:, None] + torch.arange(values.shape[1], device=values.device)
-        keys = rotate_at(keys, (number + 1) * 2**level - 1, self.rotary_base)
-        return torch.cat([keys.flatten(2), values], dim=-1)
+        keys = keys + rearrange(self.level_key[which], "t (n e) -> t n e", n=self.num_heads)
+        ends = [
+            (first[:, None] + torch.arange(1, size + 1, device=device)) * 2**j - 1
+            for j, (first, size) in enumerate(zip(before, sizes, strict=True))
+        ]
+        keys = rotate_at(keys, torch.cat(ends, dim=1), self.rotary_base)
+        return list(torch.cat([keys.flatten(2), values], dim=-1).split(sizes, dim=1))
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

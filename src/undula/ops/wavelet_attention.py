@@ -42,7 +42,9 @@ def tree_step(
     steps, reach = x.shape[1], past.shape[1]
     whole = torch.cat([past, x], dim=1)
     weights = (low / low.sum()).to(x.dtype)
-    coarse = torch.stack([w * whole[:, reach - k : reach - k + steps] for k, w in enumerate(weights)]).sum(0)
+    coarse = weights[0] * x
+    for k in range(1, len(low)):
+        coarse = torch.addcmul(coarse, weights[k], whole[:, reach - k : reach - k + steps])
     at = 2 * torch.arange((steps + 1) // 2, device=x.device) + 1 - (before & 1)[:, None]
     return coarse, rows_at(coarse, at.clamp_max(steps - 1))
 
@@ -83,7 +85,8 @@ def tree_attention(
         known = (at + 1) >> level
         start = (known[..., 0] - window - base[:, None]).clamp(0, values.shape[1] - span)
         index = start[..., None] + torch.arange(span, device=q.device)
-        taken.append(rows_at(values, index.flatten(1)).unflatten(1, (blocks, span)))
+        whole = blocks == 1 and span == values.shape[1]
+        taken.append(values[:, None] if whole else rows_at(values, index.flatten(1)).unflatten(1, (blocks, span)))
         number = (index + base[:, None, None])[:, :, None]
         newest = known[..., None]
         allowed.append((number >= 0) & (number < newest) & (number >= newest - window))
