@@ -43,6 +43,8 @@ from undula.mixers.short_conv import ShortConv as ShortConv
 from undula.mixers.spectral_filter import SpectralFilter as SpectralFilter
 from undula.mixers.spectral_frames import SpectralFrames as SpectralFrames
 from undula.mixers.spectral_gate import SpectralGate as SpectralGate
+from undula.mixers.stochastic_wavelet import StochasticWavelet as StochasticWavelet
+from undula.mixers.wavelet_attention import WaveletAttention as WaveletAttention
 from undula.models.audio_codec import AudioCodec as AudioCodec
 from undula.models.audio_decoder import AudioWaveDecoder as AudioWaveDecoder
 from undula.models.audio_encoder import AudioWaveEncoder as AudioWaveEncoder
@@ -75,6 +77,8 @@ from undula.models.spectral_encoder import SpectralClassifier as SpectralClassif
 from undula.models.spectral_encoder import SpectralEncoder as SpectralEncoder
 from undula.models.spectral_encoder import SpectralRegressor as SpectralRegressor
 from undula.models.spectral_encoder import SpectralTokenClassifier as SpectralTokenClassifier
+from undula.models.spectral_llm import SpectralLLM as SpectralLLM
+from undula.models.spectral_llm_config import Config as Config
 from undula.models.spectral_presets import create_spectral_lm as create_spectral_lm
 from undula.models.spectral_presets import get_model_info as get_model_info
 from undula.models.spectral_presets import list_available_models as list_available_models
@@ -97,10 +101,14 @@ from undula.nn.mps import optimize_for_mps as optimize_for_mps
 from undula.nn.mps import setup_mps_optimizations as setup_mps_optimizations
 from undula.nn.norms import RMSNorm as RMSNorm
 from undula.nn.phase_coherence import PhaseCoherenceComputer as PhaseCoherenceComputer
+from undula.nn.signal_embedding import HybridEmbedding as HybridEmbedding
+from undula.nn.signal_embedding import SignalPositionalEncoding as SignalPositionalEncoding
+from undula.nn.signal_embedding import SpectralEmbedding as SpectralEmbedding
 from undula.nn.spectral_gating import AdvancedSpectralGating as AdvancedSpectralGating
 from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.nn.wavelet import EnhancedWaveletTransform as EnhancedWaveletTransform
 from undula.nn.wavelet import WaveletTransform as WaveletTransform
+from undula.nn.wavelet_basis import WaveletBasis as WaveletBasis
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer

@@ -2,13 +2,23 @@
 
 import torch
 
-from tests.reference import cosine, hierarchical, interference, phase_coherent, pure_wave, spectral_frames
+from tests.reference import (
+    cosine,
+    hierarchical,
+    interference,
+    phase_coherent,
+    pure_wave,
+    spectral_frames,
+    stochastic_wavelet,
+    wavelet_attention,
+)
 from tests.reference.attention import attention_mixer
 from tests.reference.convolution import fft_conv_mixer, short_conv_mixer
 from tests.reference.spectral import spectral_filter_mixer, spectral_gate_mixer
 from undula.mixers.base import MIXERS, build_mixer
 from undula.models.config import BackboneConfig, CodecConfig, ModelConfig
 from undula.models.language_model import FAMILIES, build_language_model
+from undula.nn.wavelet_basis import WaveletBasis
 from undula.recipes.changes import changed
 
 WIDTH, HEADS, VOCAB = 24, 4, 19
@@ -61,6 +71,16 @@ OPTIONS = {
         {"num_filters": 2, "filter_length": 5, "short_conv": 1, "d_inner": 32},
     ],
     "spectral_gate": [{}, {"num_bands": 2, "num_modes": 1, "short_conv": 1}],
+    "stochastic_wavelet": [
+        {},
+        {"levels": 2, "wavelets": ("db1", "sym4"), "sampling_ratio": 1.0},
+    ],
+    "wavelet_attention": [
+        {"window": 3, "levels": 2, "rotary_base": 10.0},
+        {"window": 1, "levels": 1, "wavelets": ("db1",), "short_conv": 3, "dropout": 0.2},
+        {"window": 2, "levels": 3, "wavelets": ("db1", "sym4")},
+        {},
+    ],
 }
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 
@@ -72,6 +92,8 @@ ALTERNATIVES = {
     ),
     "spectral_frames": ({"sparsity": 0.3, "overlap_ratio": 0.3}, {"chunk_size": 8}),
     "spectral_gate": ({"num_bands": 2}, {}),
+    "stochastic_wavelet": ({"wavelets": ("db1",)}, {}),
+    "wavelet_attention": ({"wavelets": ("db1",)}, {"window": 3, "levels": 2}),
 }
 """Where an option's effect hangs on others or no other value can be guessed: other values, and what stays set."""
 
@@ -101,6 +123,14 @@ def moved(module):
         for parameter in module.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     return module
+
+
+def low_passes(p, wavelets=("db2",), levels=4, **options):
+    """Return the filters of a wavelet tree, whose own tests are elsewhere."""
+    basis = WaveletBasis(wavelets, levels).double()
+    if basis.mix is not None:
+        basis.mix.data = torch.from_numpy(p["basis.mix"])
+    return basis(torch.device("cpu")).detach().numpy()
 
 
 REFERENCES = {
@@ -146,6 +176,12 @@ REFERENCES = {
         x, p, HEADS, options.get("num_bands", 4), causal, mask
     ),
     "spectral_frames": lambda x, p, options, causal, mask: spectral_frames.mixer(x, p, HEADS, mask, **options),
+    "stochastic_wavelet": lambda x, p, options, causal, mask: stochastic_wavelet.mixer(
+        x, p, low_passes(p, **{"levels": 3, **options}), mask
+    ),
+    "wavelet_attention": lambda x, p, options, causal, mask: wavelet_attention.mixer(
+        x, p, HEADS, low_passes(p, **options), options.get("window", 16), options.get("rotary_base", 100.0), mask
+    ),
 }
 """Float64 definitions that mixers are held against."""
 
@@ -173,6 +209,8 @@ VARIANTS = {
     "sliced": {"freq_limit": "slice", "codec": {"ordered": True}},
     "experts": {"backbone": {"mixture": {"experts": 4}}},
     "narrow table": {"embedding": {"width": 6, "tied": False}},
+    "signals alone": {"signal": {"share": None, "harmonics": 5, "positions": 0}},
+    "plain table": {"signal": {"harmonics": 0}, "embedding": {"tied": False}},
 }
 """What a language model may have beside its mixers, as changes of its configuration."""
 
@@ -193,6 +231,8 @@ MODEL_CASES = [(family, pattern, "pre_norm") for family in FAMILIES for pattern 
     ("wave", ("phase_coherent",), "phase_parallel", "experts"),
     ("spectral", ("fft_conv", "attention"), "deepnorm", "experts"),
     ("spectral", ("fft_conv",), "pre_norm", "narrow table"),
+    ("spectral_llm", ("wavelet_attention", "stochastic_wavelet"), "pre_norm", "signals alone"),
+    ("spectral_llm", ("wavelet_attention",), "parallel", "plain table"),
 ]
 
 

@@ -19,7 +19,7 @@ def config(family="plain", **changes):
 
 
 def test_families():
-    assert list(FAMILIES) == ["plain", "spectral", "wave", "wave_gpt"]
+    assert list(FAMILIES) == ["plain", "spectral", "spectral_llm", "wave", "wave_gpt"]
 
 
 def test_the_plain_model_is_the_chain_of_its_parts():

@@ -8,7 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tests.reference.attention import sdpa as definition
-from undula.ops.attention import sdpa
+from undula.ops.attention import chosen_sdpa, sdpa
 
 MASKS = {
     "none": None,
@@ -83,3 +83,11 @@ def test_dropout_drops_weights_on_every_path(fused, masked):
     assert first[0].item() == pytest.approx(4 / 3, abs=1e-5) or first[0].item() == 0
     assert last.mean().item() == pytest.approx(1, abs=0.01)
     assert last.std().item() == pytest.approx((0.25 / 0.75 / 1500) ** 0.5, rel=0.2)
+
+
+def test_only_the_chosen_keys_are_seen():
+    q, k, v = (torch.randn(2, 3, steps, 4, dtype=torch.float64) for steps in (5, 7, 7))
+    allowed = torch.rand(2, 5, 7) < 0.5
+    allowed[..., 0] = True
+    scores = torch.where(allowed[:, None], q @ k.transpose(-1, -2) / 2, -torch.inf)
+    torch.testing.assert_close(chosen_sdpa(q, k, v, allowed), scores.softmax(-1) @ v)

@@ -6,7 +6,7 @@ import torch
 
 from tests.reference.attention import rotate as definition
 from tests.reference.phase_coherent import yarn_rotate
-from undula.ops.rotary import rotary_table, rotate
+from undula.ops.rotary import rotary_table, rotate, rotate_at
 
 CPU = torch.device("cpu")
 
@@ -71,3 +71,12 @@ def test_longer_contexts_slow_the_slow_pairs_and_leave_the_fast_ones():
 def test_a_context_that_is_no_longer_is_refused(scale, trained):
     with pytest.raises(ValueError, match=f"got scale={scale} and trained={trained}; wanted at least 1 each"):
         rotary_table(0, 1, 8, 10000.0, CPU, torch.float64, scale=scale, trained=trained)
+
+
+def test_rows_at_positions_of_their_own():
+    x = torch.randn(2, 3, 2, 6, dtype=torch.float64)
+    positions = torch.tensor([[0, 1, 2], [200_000, 200_001, 200_002]])
+    got = rotate_at(x, positions, 100.0)
+    for row in range(2):
+        want = definition(x[row].transpose(0, 1).numpy(), positions[row].numpy(), 100.0)
+        np.testing.assert_allclose(got[row].transpose(0, 1).numpy(), want, atol=1e-12)

@@ -51,3 +51,16 @@ def test_gradients_and_bad_input():
         causal_tree(x, named_filters("db2").analysis[1], 2)
     with pytest.raises(ValueError, match="levels=0 with 4 taps"):
         causal_tree(x, LOW, 0)
+
+
+def test_each_level_may_have_a_filter_of_its_own():
+    x, lows = torch.randn(2, 23, dtype=torch.float64), torch.stack([LOW, LOW.flip(0)])
+    smooth, details, _ = causal_tree(x, lows, 2)
+    first, fine, _ = causal_tree(x, lows[0], 1)
+    torch.testing.assert_close(details[0], fine[0])
+    want = reference.causal_tree(first[0].numpy(), lows[1].numpy(), 1)
+    twice = np.zeros(23)
+    for t in range(23):
+        twice[t] = sum(lows[1, k] * first[0, t - 2 * k] for k in range(4) if t >= 2 * k) / lows[1].sum()
+    np.testing.assert_allclose(smooth[0].numpy(), twice, atol=1e-13)
+    assert abs(want[0] - twice).max() > 1e-3

@@ -25,6 +25,7 @@ COMPARED = (
     "spectral_lm",
     "spectral_hybrid_lm",
     "spectral_adaptive_lm",
+    "spectral_llm",
 )
 
 

@@ -124,12 +124,24 @@ class PacketConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingConfig:
-    """The table of tokens and the scores, in the spectral family and in encoder-decoders."""
+    """The table of tokens and the scores, in the spectral families and in encoder-decoders."""
 
     width: int | None = None
     """Of the table, with projections between it and the blocks; None: as wide as they are."""
     tied: bool = True
     """Scores are products with the table itself, instead of another one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalConfig:
+    """Tokens as sums of sinusoids, in the spectral_llm family."""
+
+    harmonics: int | None = None
+    """Sinusoids of each token, fewer than half the width; None: a quarter of it; 0: a table instead."""
+    share: float | None = 0.5
+    """Of the sinusoids beside a table, at the start; None: sinusoids alone."""
+    positions: int = 1024
+    """Tokens over which the slowest sinusoid of positions turns by one radian; 0: no sinusoids of positions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +151,8 @@ class ModelConfig:
     family: str = "plain"
     """"plain": embedding, backbone, linear head. "wave": tokens become waves of d_model / 3 harmonics and back.
     "wave_gpt": tokens become wave packets, then backbone and linear head. "spectral": a table that may be narrower than
-    the backbone, and scores that may be products with it."""
+    the backbone, and scores that may be products with it. "spectral_llm": tokens become sums of sinusoids, and scores
+    may be products with those."""
     vocab_size: int = 257
     context_length: int | None = None
     """Longest sequence that the model accepts, in tokens; None: no limit."""
@@ -153,7 +166,9 @@ class ModelConfig:
     packets: PacketConfig = field(default_factory=PacketConfig)
     """Read by the wave_gpt family only."""
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
-    """Read by the spectral family only."""
+    """Read by the spectral family, and `tied` by the spectral_llm family."""
+    signal: SignalConfig = field(default_factory=SignalConfig)
+    """Read by the spectral_llm family only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-import undula.models.spectral  # noqa: F401  (adds its family)
+import undula.models.spectral
+import undula.models.spectral_llm  # noqa: F401  (both add their families)
 from undula.losses.sparsification import HarmonicSparsificationLoss
 from undula.mixers.base import MIXERS, Mixer, build_mixer
 from undula.models.backbone import Backbone, LayerHook, States

@@ -10,12 +10,12 @@ from undula.mixers.base import State
 from undula.models.backbone import Backbone, LayerHook, States, build_block, build_experts
 from undula.models.base import FAMILIES, LanguageModel
 from undula.models.config import ModelConfig
+from undula.models.decoding import Request, generate_tokens
 from undula.models.init import initialise
 from undula.models.spectral_config import SpectralConfig
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.mixture import feed_forward
 from undula.nn.token_table import TokenHead, TokenTable
-from undula.ops.sampling import drawn, less_repetition
 from undula.shapes import Logits, PaddingMask, Sequence, TokenIds
 
 
@@ -192,7 +192,6 @@ class SpectralLanguageModel(LanguageModel):
         table = self.body.embedding.table.weight.numel() if non_embedding else 0
         return sum(p.numel() for p in self.parameters()) - table
 
-    @torch.no_grad()
     def generate(
         self,
         input_ids: TokenIds,
@@ -226,37 +225,5 @@ class SpectralLanguageModel(LanguageModel):
         Raises:
             ValueError: for a number out of range, or a prompt that leaves no room.
         """
-        self._check_request(input_ids.shape[1], max_length, temperature, top_k, top_p, repetition_penalty)
-        real = torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool()
-        was_training = self.training
-        self.eval()
-        try:
-            state, ids, fresh, mask = self.init_state(len(input_ids)), input_ids, input_ids, attention_mask
-            ended = torch.zeros_like(input_ids[:, :1]).bool()
-            while ids.shape[1] < max_length and not (eos_token_id is not None and bool(ended.all())):
-                logits, state = self(fresh, mask, state=state)
-                last = less_repetition(logits[:, -1], ids, repetition_penalty, real)
-                fresh = drawn(last, temperature, top_k if do_sample else 1, top_p, generator=generator)
-                if eos_token_id is not None:
-                    fresh = torch.where(ended, eos_token_id, fresh)
-                    ended = fresh == eos_token_id
-                ids, mask = torch.cat([ids, fresh], dim=1), None
-                real = torch.cat([real, torch.ones_like(fresh).bool()], dim=1)
-        finally:
-            self.train(was_training)
-        return ids
-
-    def _check_request(
-        self, prompt: int, max_length: int, temperature: float, top_k: int | None, top_p: float, penalty: float
-    ) -> None:
-        longest = self.body.max_seq_len
-        if not 1 <= prompt < max_length or (longest is not None and max_length > longest):
-            raise ValueError(
-                f"got a prompt of {prompt} tokens and max_length={max_length}, which counts both; wanted at least one "
-                f"token, room for another, and at most max_seq_len={longest}"
-            )
-        if not (temperature > 0 and 0 < top_p <= 1 and penalty > 0 and (top_k is None or top_k >= 1)):
-            raise ValueError(
-                f"got temperature={temperature}, top_k={top_k}, top_p={top_p}, repetition_penalty={penalty}; wanted "
-                "numbers above 0, top_p at most 1"
-            )
+        request = Request(max_length, temperature, top_k, top_p, repetition_penalty, do_sample, eos_token_id)
+        return generate_tokens(self, input_ids, request, self.body.max_seq_len, attention_mask, generator)

@@ -48,6 +48,25 @@ def sdpa(
     return torch.where(key_mask[:, None, steps - queries :, None], out, 0.0)
 
 
+def chosen_sdpa(
+    q: Float[Tensor, "B N T E"],
+    k: Float[Tensor, "B N S E"],
+    v: Float[Tensor, "B N S Ev"],
+    allowed: Bool[Tensor, "B T S"],
+    *,
+    dropout: float = 0.0,
+) -> Float[Tensor, "B N T Ev"]:
+    """Return softmax(q k^T / sqrt(E)) v over the keys that each query may see, of which there must be one at least.
+
+    Args:
+        allowed: True where a query sees a key.
+        dropout: probability of dropping an attention weight (give 0 outside training).
+    """
+    width = v.shape[-1]
+    q, k, v, scale = _fusable(q, k, v, q.shape[-1] ** -0.5)
+    return F.scaled_dot_product_attention(q, k, v, allowed[:, None], dropout, scale=scale)[..., :width]
+
+
 def cross_sdpa(
     q: Float[Tensor, "B N T E"],
     k: Float[Tensor, "B N S E"],

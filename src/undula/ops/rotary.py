@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from undula.ops.phase import wide_dtype
@@ -63,5 +63,23 @@ def rotate(
     x: Float[Tensor, "B N T E"], cos: Float[Tensor, "T half"], sin: Float[Tensor, "T half"]
 ) -> Float[Tensor, "B N T E"]:
     """Return x with channel j and channel j + E/2 turned as a pair by the table's angle j."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+def rotate_at(x: Float[Tensor, "B T N E"], positions: Int[Tensor, "B T"], base: float) -> Float[Tensor, "B T N E"]:
+    """Return x with channel j and channel j + E/2 turned as a pair by position * base^(-2j / E).
+
+    Rows may stand at different positions. Angles are formed in float64 (the widest the device has).
+
+    Args:
+        x: queries or keys.
+        positions: of each row and step.
+        base: slowest wavelength over 2 pi, in steps.
+    """
+    width, wide = x.shape[-1], wide_dtype(x.device)
+    step = base ** (-torch.arange(0, width, 2, device=x.device, dtype=wide) / width)
+    angle = positions[..., None, None].to(wide) * step
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

@@ -9,7 +9,7 @@ History = tuple[Tensor, ...]
 
 
 def causal_tree(
-    x: Float[Tensor, "*batch T"], low: Float[Tensor, " L"], levels: int, history: History | None = None
+    x: Float[Tensor, "*batch T"], low: Float[Tensor, "*each L"], levels: int, history: History | None = None
 ) -> tuple[Float[Tensor, "*batch T"], list[Float[Tensor, "*batch T"]], History]:
     """Return the smooth part, the details of each level, finest first, and the history for what follows.
 
@@ -19,7 +19,7 @@ def causal_tree(
 
     Args:
         x: signals.
-        low: taps of a low-pass filter, that of the present first.
+        low: taps of a low-pass filter, that of the present first; one for all levels, or one for each.
         levels: J.
         history: from an earlier call that x continues; None: nothing came before.
 
@@ -28,19 +28,20 @@ def causal_tree(
 
     Source: Holschneider et al., "A real-time algorithm for signal analysis", in Wavelets, Springer (1989) 286.
     """
-    if levels < 1 or not len(low):
-        raise ValueError(f"levels={levels} with {len(low)} taps; wanted at least 1 of each")
-    if low.detach().sum().abs() < 1e-6:
+    taps = low.shape[-1]
+    if levels < 1 or not taps:
+        raise ValueError(f"levels={levels} with {taps} taps; wanted at least 1 of each")
+    if not torch.compiler.is_compiling() and (low.detach().sum(-1).abs() < 1e-6).any():
         raise ValueError("the taps sum to zero; wanted a low-pass filter, such as the analysis low pass of a wavelet")
-    weights = (low / low.sum()).to(x)
+    weights = (low / low.sum(-1, keepdim=True)).to(x).expand(levels, taps)
     smooth, details, kept = x, [], []
     for level in range(levels):
         step = 2**level
-        reach = (len(low) - 1) * step
+        reach = (taps - 1) * step
         past = smooth.new_zeros(*smooth.shape[:-1], reach) if history is None else history[level]
         whole = torch.cat([past, smooth], dim=-1)
         steps = smooth.shape[-1]
-        terms = [w * whole[..., reach - k * step : reach - k * step + steps] for k, w in enumerate(weights)]
+        terms = [w * whole[..., reach - k * step : reach - k * step + steps] for k, w in enumerate(weights[level])]
         coarse = torch.stack(terms).sum(0)
         details.append(smooth - coarse)
         kept.append(whole[..., steps:])

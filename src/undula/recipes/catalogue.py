@@ -10,6 +10,7 @@ from typing import Any
 from undula.data.config import DataConfig
 from undula.models.config import BackboneConfig, BlockName, CodecConfig, ModelConfig
 from undula.models.spectral_config import SpectralConfig
+from undula.models.spectral_llm_config import Config
 from undula.names import Registry
 from undula.optim.config import OptimConfig
 from undula.recipes import long
@@ -163,6 +164,21 @@ def spectral_hybrid_lm() -> TrainConfig:
 def spectral_adaptive_lm() -> TrainConfig:
     """Filters that each 16 tokens set anew from what was before; heads keep a share of them that they learn."""
     return _text("spectral_adaptive_lm", _spectral("adaptive", d_ff=296, chunk_size=16))
+
+
+@RECIPES.register("spectral_llm")
+def spectral_llm() -> TrainConfig:
+    """A SpectralLLM: signals for tokens, layers of wavelet attention, long filters and gated bands of them."""
+    described = Config(
+        vocab_size=ModelConfig().vocab_size,
+        embed_dim=128,
+        hidden_dim=336,
+        num_heads=4,
+        num_layers=4,
+        harmonic_bases=32,
+        dropout=DROPOUT,
+    )
+    return _text("spectral_llm", changed(described.model(), {"context_length": None}))
 
 
 @RECIPES.register("wave_gpt")
