@@ -2,6 +2,8 @@
 # a line here is all that a new name needs.
 from undula.audit.run import audit_language_model as audit_language_model
 from undula.audit.run import audit_mixer as audit_mixer
+from undula.data.texts import EnhancedTextDataset as EnhancedTextDataset
+from undula.data.texts import TextDataset as TextDataset
 from undula.experiments.animate import animate as animate
 from undula.experiments.codec import load_codec_run as load_codec_run
 from undula.experiments.codec import train_codec as train_codec
@@ -103,6 +105,7 @@ from undula.nn.wavelet import EnhancedWaveletTransform as EnhancedWaveletTransfo
 from undula.nn.wavelet import WaveletTransform as WaveletTransform
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
+from undula.optim.schedule import create_optimized_scheduler as create_optimized_scheduler
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer
 from undula.recipes.audio import AUDIO_RECIPES as AUDIO_RECIPES
 from undula.recipes.catalogue import RECIPES as RECIPES
