@@ -14,7 +14,8 @@ def create_optimized_scheduler(
 ) -> LambdaLR:
     """Return the schedule that multiplies the learning rate of each step by a factor.
 
-    At step s, the first being 0: (s + 1) / W for s < W, then m + (1 - m) (1 + cos(pi p)) / 2 with p = min(1, (s - W) / (T - W)).
+    At step s, the first being 0: (s + 1) / W for s < W, then m + (1 - m) (1 + cos(pi p)) / 2 with
+    p = min(1, (s - W) / (T - W)).
 
     The document prints m + (1 + cos(pi p)) / 2, which starts at 1.1 times the peak; what its text promises (from the
     peak to 10 % of it) is the formula above.
