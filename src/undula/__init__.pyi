@@ -114,7 +114,10 @@ from undula.training.annealing import get_annealing_ratio as get_annealing_ratio
 from undula.training.audio_config import AudioTrainConfig as AudioTrainConfig
 from undula.training.config import TrainConfig as TrainConfig
 from undula.training.curriculum import FrequencyCurriculumScheduler as FrequencyCurriculumScheduler
+from undula.training.spectral_trainer import SpectralTrainer as SpectralTrainer
 from undula.training.translation_config import TranslationTrainConfig as TranslationTrainConfig
+from undula.validation.dataset import DatasetValidator as DatasetValidator
+from undula.validation.perplexity import PerplexityValidator as PerplexityValidator
 from undula.wave import Wave as Wave
 from undula.wave import plot_wave_series as plot_wave_series
 

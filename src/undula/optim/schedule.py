@@ -1,10 +1,12 @@
 """The documented schedule of SpectralLLM: warm-up to the peak, a cosine to a share of it, then level."""
 
 import logging
-import math
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from undula.optim.build import learning_rate
+from undula.optim.config import OptimConfig
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +42,5 @@ def create_optimized_scheduler(
         warm = max(1, total_steps // 10)
         log.warning("warmup_steps=%d of total_steps=%d never ends; taking %d", warmup_steps, total_steps, warm)
 
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        done = min(1.0, (step - warm) / max(1, total_steps - warm))
-        return min_lr_ratio + (1 - min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done))
-
-    return LambdaLR(optimizer, factor)
+    shape = OptimConfig(learning_rate=1.0, min_learning_rate=min_lr_ratio, warmup_steps=warm)
+    return LambdaLR(optimizer, lambda step: learning_rate(step, total_steps, shape))
