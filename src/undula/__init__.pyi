@@ -5,6 +5,7 @@ from undula.audit.run import audit_mixer as audit_mixer
 from undula.data.texts import EnhancedTextDataset as EnhancedTextDataset
 from undula.data.texts import TextDataset as TextDataset
 from undula.experiments.animate import animate as animate
+from undula.experiments.baselines import BaselineEvaluator as BaselineEvaluator
 from undula.experiments.codec import load_codec_run as load_codec_run
 from undula.experiments.codec import train_codec as train_codec
 from undula.experiments.compare import compare as compare

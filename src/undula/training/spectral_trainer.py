@@ -98,8 +98,7 @@ class SpectralTrainer:
             raise ValueError(
                 f"target_perplexity={target_perplexity}; wanted more than 1, and a val_loader to reach it on"
             )
-        steps = num_epochs * len(train_loader)
-        config = self._run_config(steps, len(train_loader), warmup_steps, min_lr_ratio)
+        config = self._run_config(num_epochs, len(train_loader), warmup_steps, min_lr_ratio)
         with ExitStack() as stack:
             stack.enter_context(kept_rng())
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if output_dir is None else output_dir)
@@ -114,18 +113,22 @@ class SpectralTrainer:
             trainer.add_callback(keeper)
             trainer.add_callback(memory)
             trainer.train(resume_from_checkpoint=checkpoint)
-            keeper.write_stats(
-                {
-                    "total_errors": 0,
-                    "total_batches": trainer.state.global_step,
-                    "memory_stats": memory.stats(),
-                    "scheduler_type": "optimized" if self.use_optimized_lr else "constant",
-                    "optimizer_betas": list(BETAS),
-                }
-            )
-        if memory.stats()["leak"]:
-            log.warning("memory grew through the whole run: %s", memory.stats())
+            self._finish(keeper, memory, trainer.state.global_step)
         return keeper.history
+
+    def _finish(self, keeper: "Keeper", memory: MemoryTracker, steps: int) -> None:
+        stats = memory.stats()
+        if stats["leak"]:
+            log.warning("memory grew through the whole run: %s", stats)
+        keeper.write_stats(
+            {
+                "total_errors": 0,  # an error ends the run, and nothing is written
+                "total_batches": steps,
+                "memory_stats": stats,
+                "scheduler_type": "optimized" if self.use_optimized_lr else "constant",
+                "optimizer_betas": list(BETAS),
+            }
+        )
 
     def evaluate(self, val_loader: DataLoader[Any]) -> dict[str, float]:
         """Return val_loss, val_perplexity, val_accuracy, processed_batches and total_tokens; NaN for no batch."""
@@ -143,7 +146,8 @@ class SpectralTrainer:
         self.model.load_state_dict(saved["model_state_dict"])
         return saved["epoch"], saved["metrics"]
 
-    def _run_config(self, steps: int, per_epoch: int, warmup_steps: int, min_lr_ratio: float) -> RunConfig:
+    def _run_config(self, epochs: int, per_epoch: int, warmup_steps: int, min_lr_ratio: float) -> RunConfig:
+        steps = epochs * per_epoch
         warm = warmup_steps if warmup_steps < steps else max(1, steps // 10)
         shape = {"min_learning_rate": self.learning_rate * min_lr_ratio, "warmup_steps": warm}
         constant = {"min_learning_rate": self.learning_rate, "warmup_steps": 0}
