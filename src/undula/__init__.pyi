@@ -2,7 +2,10 @@
 # a line here is all that a new name needs.
 from undula.audit.run import audit_language_model as audit_language_model
 from undula.audit.run import audit_mixer as audit_mixer
+from undula.data.texts import EnhancedTextDataset as EnhancedTextDataset
+from undula.data.texts import TextDataset as TextDataset
 from undula.experiments.animate import animate as animate
+from undula.experiments.baselines import BaselineEvaluator as BaselineEvaluator
 from undula.experiments.codec import load_codec_run as load_codec_run
 from undula.experiments.codec import train_codec as train_codec
 from undula.experiments.compare import compare as compare
@@ -111,6 +114,7 @@ from undula.nn.wavelet import WaveletTransform as WaveletTransform
 from undula.nn.wavelet_basis import WaveletBasis as WaveletBasis
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
+from undula.optim.schedule import create_optimized_scheduler as create_optimized_scheduler
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer
 from undula.recipes.audio import AUDIO_RECIPES as AUDIO_RECIPES
 from undula.recipes.catalogue import RECIPES as RECIPES
@@ -119,7 +123,10 @@ from undula.training.annealing import get_annealing_ratio as get_annealing_ratio
 from undula.training.audio_config import AudioTrainConfig as AudioTrainConfig
 from undula.training.config import TrainConfig as TrainConfig
 from undula.training.curriculum import FrequencyCurriculumScheduler as FrequencyCurriculumScheduler
+from undula.training.spectral_trainer import SpectralTrainer as SpectralTrainer
 from undula.training.translation_config import TranslationTrainConfig as TranslationTrainConfig
+from undula.validation.dataset import DatasetValidator as DatasetValidator
+from undula.validation.perplexity import PerplexityValidator as PerplexityValidator
 from undula.wave import Wave as Wave
 from undula.wave import plot_wave_series as plot_wave_series
 

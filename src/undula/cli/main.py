@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "generate": ("undula.cli.generate", "continue a prompt with a trained model"),
     "evaluate": ("undula.cli.evaluate", "score a trained model on its held-out text, or on any file"),
     "audit": ("undula.cli.audit", "measure whether a trained model leaks, streams and pads as it should"),
+    "validate": ("undula.cli.validate", "check a model, its text and its training in one report with a score"),
     "compare": ("undula.cli.compare", "train recipes on identical batches and rank those that pass their audit"),
     "ablate": ("undula.cli.ablate", "train the ablations of Wave-Native GPT and say what each factor brings"),
     "bench": ("undula.cli.bench", "measure speed, memory and error against peers"),

@@ -75,12 +75,13 @@ def _groups(*groups: tuple[list[nn.Parameter], dict[str, Any]]) -> list[dict[str
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
     """Return the learning rate of a step, the first being 0.
 
-    Warm-up: top (step + 1) / w for step < w; then least + (top - least) (1 + cos(pi (step - w) / (steps - w))) / 2.
+    Warm-up: top (step + 1) / w for step < w; then least + (top - least) (1 + cos(pi (step - w) / (steps - w))) / 2,
+    and least from `steps` on.
     """
     top, least, warm = config.learning_rate, config.min_learning_rate, config.warmup_steps
     if step < warm:
         return top * (step + 1) / warm
-    done = (step - warm) / max(1, steps - warm)
+    done = min(1.0, (step - warm) / max(1, steps - warm))
     return least + 0.5 * (1 + math.cos(math.pi * done)) * (top - least)
 
 

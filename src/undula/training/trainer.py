@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from undula.files import flush
@@ -23,6 +23,7 @@ from undula.optim.build import build_optimizer, build_schedule
 from undula.optional import late_import
 from undula.training.callbacks import Recorder, Timetable
 from undula.training.config import RunConfig
+from undula.training.debugging import debugging
 from undula.training.manifest import prune, publish
 from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Listener
@@ -54,7 +55,7 @@ class RunTrainer(Trainer):
     """
 
     def __init__(
-        self, model: PreTrainedModel, config: RunConfig, task: Task, folder: Path, listener: Listener | None = None
+        self, model: nn.Module, config: RunConfig, task: Task, folder: Path, listener: Listener | None = None
     ) -> None:
         args = training_arguments(config, folder)
         per_step = config.batch_size * config.accumulation * args.world_size
@@ -128,8 +129,13 @@ class RunTrainer(Trainer):
         Raises:
             NonFiniteError: when the loss is NaN or infinite; the batch is saved below `debug`.
         """
-        loss = super().training_step(model, inputs, num_items_in_batch)
         self.batch = inputs
+        try:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        except Exception as error:
+            if debugging():
+                self._keep_batch(f"{type(error).__name__}: {error}")
+            raise
         if not torch.isfinite(loss):
             # Here the Trainer has divided the loss by the number of batches in a step already.
             raise self._non_finite(f"the loss is {loss.item()}")
@@ -212,12 +218,17 @@ class RunTrainer(Trainer):
     def _rng_file(self, folder: str) -> Path:
         return Path(folder) / f"rng-{self.args.process_index}.safetensors"
 
-    def _non_finite(self, what: str) -> NonFiniteError:
+    def _keep_batch(self, what: str) -> Path:
+        """Write the last batch, and what happened to it, below `debug`; return the folder."""
         step = self.state.global_step
         debug = self.folder / "debug" / f"step-{step}"
         debug.mkdir(parents=True, exist_ok=True)
         save_file({k: v.contiguous().cpu() for k, v in self.batch.items()}, debug / "batch.safetensors")
         (debug / "what.json").write_text(json.dumps({"step": step, "what": what}) + "\n", encoding="utf-8")
+        return debug
+
+    def _non_finite(self, what: str) -> NonFiniteError:
+        step, debug = self.state.global_step, self._keep_batch(what)
         return NonFiniteError(
             f"{what} after {step} whole steps; stopped, the batch is in {debug}: lower optim.learning_rate or raise "
             "optim.warmup_steps"

@@ -1,0 +1,271 @@
+"""`SpectralTrainer`: the documented way to train on one's own loaders, over the one trainer."""
+
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from undula.files import flush, write_flushed
+from undula.optim.config import OptimConfig
+from undula.training.config import RunConfig
+from undula.training.debugging import debugging
+from undula.training.flags import Command, FlagFolder
+from undula.training.loader import LoaderTask, LoaderTrainer
+from undula.training.manifest import newest_whole
+from undula.training.memory import MemoryTracker
+from undula.training.records import METRICS, drop_lines_after
+from undula.training.state import kept_rng, load_tree, save_tree
+from undula.validation.batches import Scorer, evaluate_batches
+from undula.validation.results import plain
+
+SCORES = ("loss", "perplexity", "accuracy")
+BETAS = (0.9, 0.95)
+BEST, STATS, SAVED = "best_model.safetensors", "training_stats.json", "saved_models"
+
+log = logging.getLogger(__name__)
+
+
+class SpectralTrainer:
+    """Trains a language model on loaders of (inputs, targets), with AdamW (betas 0.9 and 0.95, gradients cut at 1).
+
+    An error of the model or of the data ends the training: no batch is left out, and no number is made up for it. In
+    debug mode (UNDULA_DEBUG=1) the batch is kept below `debug`. One process alone obeys flags.
+
+    Args:
+        model: called with token ids (B, T); returns scores (B, T, V), an object or dictionary with `logits`, or a tuple
+            that begins with them. Trained in place.
+        config: has `learning_rate`, and may have `weight_decay` and `seed`: attributes, keys, or keys of a dictionary
+            `training` in it. What else it has is the model's.
+        use_optimized_lr: warm-up and a cosine, see `create_optimized_scheduler`; False: a constant rate.
+
+    Raises:
+        ValueError: without a learning rate.
+
+    Source: SpectralLLM, reference document, "SpectralTrainer".
+    """
+
+    def __init__(self, model: nn.Module, config: Any, use_optimized_lr: bool = True) -> None:
+        self.model, self.config, self.use_optimized_lr = model, config, use_optimized_lr
+        found = {name: _setting(config, name) for name in ("learning_rate", "weight_decay", "seed")}
+        if found["learning_rate"] is None:
+            raise ValueError("config has no learning_rate; give one, such as 1e-4")
+        self.learning_rate = float(found["learning_rate"])
+        self.weight_decay = 0.01 if found["weight_decay"] is None else float(found["weight_decay"])
+        self.seed = int(found["seed"] or 0)
+
+    def train(
+        self,
+        train_loader: DataLoader[Any],
+        val_loader: DataLoader[Any] | None = None,
+        num_epochs: int = 10,
+        output_dir: str | Path | None = None,
+        target_perplexity: float | None = None,
+        warmup_steps: int = 500,
+        min_lr_ratio: float = 0.1,
+        *,
+        resume: bool = False,
+    ) -> dict[str, list[float]]:
+        """Train, and return the history: lists of train and val loss, perplexity and accuracy, one entry per epoch.
+
+        An epoch that a flag cuts short has an entry, too. Without `val_loader` what is validated is NaN.
+
+        Args:
+            train_loader: has a length.
+            val_loader: scored after each epoch.
+            num_epochs: the most.
+            output_dir: the run's folder; None: nothing is kept, and no flag is obeyed. Flags are looked for in
+                `saved_models` beside it.
+            target_perplexity: end when the validation reaches it.
+            warmup_steps: see `create_optimized_scheduler`.
+            min_lr_ratio: see `create_optimized_scheduler`.
+            resume: go on after the newest whole checkpoint, bit for bit.
+
+        Raises:
+            ValueError: for an empty loader, a target without validation, or a folder that holds a run (without resume).
+            NonFiniteError: when the loss is NaN or infinite.
+        """
+        if num_epochs < 1 or len(train_loader) < 1:
+            raise ValueError(f"num_epochs={num_epochs} of {len(train_loader)} batches; wanted at least 1 of each")
+        if target_perplexity is not None and (val_loader is None or not target_perplexity > 1):
+            raise ValueError(
+                f"target_perplexity={target_perplexity}; wanted more than 1, and a val_loader to reach it on"
+            )
+        config = self._run_config(num_epochs, len(train_loader), warmup_steps, min_lr_ratio)
+        with ExitStack() as stack:
+            stack.enter_context(kept_rng())
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if output_dir is None else output_dir)
+            checkpoint = _opened(folder, resume)
+            scorer = Scorer(self.model)
+            task = LoaderTask(scorer, train_loader, val_loader, self.seed)
+            trainer = LoaderTrainer(scorer, config, task, folder)
+            flags = None if output_dir is None else FlagFolder(folder.parent / SAVED)
+            keeper = Keeper(self.model, task, folder, flags, target_perplexity)
+            memory = MemoryTracker(trainer.args.device)
+            # Last, so that what the timetable says can be overruled.
+            trainer.add_callback(keeper)
+            trainer.add_callback(memory)
+            trainer.train(resume_from_checkpoint=checkpoint)
+            self._finish(keeper, memory, trainer.state.global_step)
+        return keeper.history
+
+    def _finish(self, keeper: "Keeper", memory: MemoryTracker, steps: int) -> None:
+        stats = memory.stats()
+        if stats["leak"]:
+            log.warning("memory grew through the whole run: %s", stats)
+        keeper.write_stats(
+            {
+                "total_errors": 0,  # an error ends the run, and nothing is written
+                "total_batches": steps,
+                "memory_stats": stats,
+                "scheduler_type": "optimized" if self.use_optimized_lr else "constant",
+                "optimizer_betas": list(BETAS),
+            }
+        )
+
+    def evaluate(self, val_loader: DataLoader[Any]) -> dict[str, float]:
+        """Return val_loss, val_perplexity, val_accuracy, processed_batches and total_tokens; NaN for no batch."""
+        score = evaluate_batches(self.model, val_loader)
+        counts = {"processed_batches": score.num_batches, "total_tokens": score.metrics.num_tokens}
+        return {f"val_{name}": value for name, value in score.to_dict().items()} | counts
+
+    def save_checkpoint(self, path: str | Path, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Write the model's state with an epoch and its metrics, whole or not at all; loading it runs no code."""
+        save_whole({"model_state_dict": dict(self.model.state_dict()), "epoch": epoch, "metrics": dict(metrics)}, path)
+
+    def load_checkpoint(self, path: str | Path) -> tuple[int, dict[str, float]]:
+        """Load the state that `save_checkpoint` wrote into the model; return the epoch and the metrics."""
+        saved = load_tree(Path(path))
+        self.model.load_state_dict(saved["model_state_dict"])
+        return saved["epoch"], saved["metrics"]
+
+    def _run_config(self, epochs: int, per_epoch: int, warmup_steps: int, min_lr_ratio: float) -> RunConfig:
+        steps = epochs * per_epoch
+        warm = warmup_steps if warmup_steps < steps else max(1, steps // 10)
+        shape = {"min_learning_rate": self.learning_rate * min_lr_ratio, "warmup_steps": warm}
+        constant = {"min_learning_rate": self.learning_rate, "warmup_steps": 0}
+        optim = OptimConfig(
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            betas=BETAS,
+            **(shape if self.use_optimized_lr else constant),
+        )
+        every = {"log_every": 1 if debugging() else per_epoch, "eval_every": per_epoch, "save_every": per_epoch}
+        return RunConfig(name="spectral", optim=optim, steps=steps, batch_size=1, seed=self.seed, **every)
+
+
+class Keeper(TrainerCallback):
+    """Keeps history and the best model, ends at the target, and obeys flags.
+
+    Args:
+        model: what is saved.
+        task: tells how training went.
+        folder: the run's.
+        flags: where commands come from.
+        target: perplexity of the validation at which the run ends.
+    """
+
+    def __init__(
+        self, model: nn.Module, task: LoaderTask, folder: Path, flags: FlagFolder | None, target: float | None
+    ) -> None:
+        self.model, self.task, self.folder, self.flags, self.target = model, task, folder, flags, target
+        self.history: dict[str, list[float]] = {f"{side}_{name}": [] for side in ("train", "val") for name in SCORES}
+        self.best, self.reached = math.inf, None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take up the history of a run that is resumed."""
+        path = self.folder / STATS
+        if state.global_step and path.exists():
+            done = json.loads(path.read_text(encoding="utf-8"))["history"]
+            self.history = {name: [math.nan if v is None else v for v in done[name]] for name in self.history}
+            self.best = min((v for v in self.history["val_loss"] if not math.isnan(v)), default=math.inf)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Obey a flag."""
+        command = None if self.flags is None else self.flags.next()
+        if command is None or self.flags is None:
+            return
+        if command.stops:
+            # Before a checkpoint there is always a log, and the last step is always scored.
+            control.should_training_stop = control.should_save = True
+            control.should_log = control.should_evaluate = True
+        saved = self._saved(command, state.global_step)
+        self.flags.complete(command, saved, {"step": state.global_step, "stops": command.stops})
+        log.warning("flag %s: %s at step %d", command.name, command.command, state.global_step)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write down how the epoch went; keep the best model; end at the target."""
+        scores = kwargs["metrics"]
+        for name, value in self.task.take().items():
+            self.history[f"train_{name}"].append(value)
+        for name in SCORES:
+            self.history[f"val_{name}"].append(scores[f"eval_{name}"])
+        loss = scores["eval_loss"]
+        if loss < self.best:
+            self.best = loss
+            save_whole(dict(self.model.state_dict()), self.folder / BEST)
+        if self.target is not None and scores["eval_perplexity"] <= self.target:
+            self.reached = len(self.history["val_loss"])
+            control.should_training_stop = True
+        self.write_stats({})
+
+    def write_stats(self, more: Mapping[str, Any]) -> None:
+        """Write training_stats.json; numbers that JSON does not know become null."""
+        stats = {
+            "history": self.history,
+            "target_perplexity": self.target,
+            "target_reached": self.reached is not None,
+            "target_epoch": self.reached,
+            **more,
+        }
+        write_flushed(self.folder / STATS, json.dumps(plain(stats), indent=1, allow_nan=False) + "\n")
+
+    def _saved(self, command: Command, step: int) -> Path | None:
+        if not command.saves or self.flags is None:
+            return None
+        path = self.flags.folder / f"model_save_{command.timestamp}.safetensors"
+        save_whole(
+            {
+                "model_state_dict": dict(self.model.state_dict()),
+                "epoch": len(self.history["val_loss"]),
+                "metrics": {"step": step},
+            },
+            path,
+        )
+        return path
+
+
+def save_whole(tree: Any, path: str | Path) -> None:
+    """Write tensors and plain values so that the file is whole or absent."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.new")
+    save_tree(tree, beside)
+    flush(beside)
+    beside.replace(path)
+
+
+def _opened(folder: Path, resume: bool) -> str | None:
+    """The checkpoint to go on from in a run's folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = newest_whole(folder)
+    if found is not None and not resume:
+        raise ValueError(f"{folder} holds a run already; resume=True goes on with it, or give another output_dir")
+    drop_lines_after(folder / METRICS, 0 if found is None else found.step)
+    return None if found is None else str(found.path)
+
+
+def _setting(config: Any, name: str) -> Any:
+    if isinstance(config, Mapping):
+        inner = config.get("training", {})
+        return config.get(name, inner.get(name) if isinstance(inner, Mapping) else None)
+    return getattr(config, name, None)
