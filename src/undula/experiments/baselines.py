@@ -88,7 +88,9 @@ class BaselineEvaluator:
         found = {}
         for name, (width, *_) in SIZES.items():
             rate = learning_rate or RATE / width
-            train = partial(train_steps_of, loader=train_loader, steps=steps, rate=rate) if steps else None
+            train = None
+            if train_loader is not None and steps:
+                train = partial(train_steps_of, loader=train_loader, steps=steps, rate=rate)
             found[name] = self._baseline(name, vocab_size, seq_length, seeds, train, val_loader)
             found[name] |= {"untrained": steps == 0, "train_steps": steps}
         return found
@@ -212,9 +214,17 @@ def train_steps_of(
         betas=(0.9, 0.95),
         weight_decay=0.01,
     )
-    every = {"log_every": steps, "eval_every": steps, "save_every": steps}
-    kind = "cpu" if device == "cpu" else "auto"
-    config = RunConfig(name="baseline", optim=optim, steps=steps, batch_size=1, seed=seed, device=kind, **every)
+    config = RunConfig(
+        name="baseline",
+        optim=optim,
+        steps=steps,
+        batch_size=1,
+        seed=seed,
+        device="cpu" if device == "cpu" else "auto",
+        log_every=steps,
+        eval_every=steps,
+        save_every=steps,
+    )
     with tempfile.TemporaryDirectory() as folder:
         scorer = Scorer(model)
         LoaderTrainer(scorer, config, LoaderTask(scorer, loader, None, seed), Path(folder)).train()

@@ -92,11 +92,11 @@ class FlagFolder:
         if not FLAG.fullmatch(path.name):
             return self._refuse(path, "its name is not save_and_stop_NAME.flag, NAME of letters, digits, - and _")
         try:
-            age = time.time() - path.stat().st_mtime
-            with path.open("rb") as file:
-                content = json.loads(file.read(LARGEST))
+            age, text = time.time() - path.stat().st_mtime, path.read_bytes()[:LARGEST]
         except FileNotFoundError:
             return None  # another process was faster
+        try:
+            content = json.loads(text)
         except ValueError:
             return None if age < PATIENCE else self._refuse(path, "it is no JSON")
         fault = _fault(content)

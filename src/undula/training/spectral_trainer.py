@@ -157,8 +157,16 @@ class SpectralTrainer:
             betas=BETAS,
             **(shape if self.use_optimized_lr else constant),
         )
-        every = {"log_every": 1 if debugging() else per_epoch, "eval_every": per_epoch, "save_every": per_epoch}
-        return RunConfig(name="spectral", optim=optim, steps=steps, batch_size=1, seed=self.seed, **every)
+        return RunConfig(
+            name="spectral",
+            optim=optim,
+            steps=steps,
+            batch_size=1,
+            seed=self.seed,
+            log_every=1 if debugging() else per_epoch,
+            eval_every=per_epoch,
+            save_every=per_epoch,
+        )
 
 
 class Keeper(TrainerCallback):
