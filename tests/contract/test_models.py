@@ -65,9 +65,8 @@ def test_beams_branch_off_a_state(case):
 @tried_on([case for case in MODEL_CASES if not {"sparse", "gathered", "experts"} & set(case[3:])])
 def test_half_precision(case):
     # Rounding grows with the number of parts in a row, of which pyramids have several times as many. Models of random
-    # parameters may amplify it, some tenfold; too little precision shows in all: the calmest of three counts.
+    # parameters may amplify it, some tenfold; too little precision shows in all three.
     limit = 0.1 if "pyramids" in case else 0.05
-    errors = []
     for seed in range(3):
         torch.manual_seed(seed)
         built = moved(model(*case)).eval()
@@ -80,8 +79,10 @@ def test_half_precision(case):
         assert got.dtype is torch.bfloat16
         streamed, _ = half(ids, state=half.init_state(2))
         apart = torch.stack([cast, got.float(), streamed.float()]) - want
-        errors.append(apart.square().mean((1, 2, 3)).sqrt() / want.square().mean().sqrt())
-    assert torch.stack(errors).amin(0).max() < limit
+        error = (apart.square().mean((1, 2, 3)).sqrt() / want.square().mean().sqrt()).max()
+        if error < limit:
+            break
+    assert error < limit
 
 
 @pytest.mark.parametrize(("family", "where"), [("plain", "backbone."), ("wave", "transformer.backbone.")])
