@@ -41,12 +41,13 @@ class ModelSubject(Subject):
         self.takes, self.takes_any = _accepted(model if module is None else module)
         self.ours = isinstance(module, LanguageModel)
         parts = [] if module is None else list(module.modules())
-        mixing = [part.traits for part in parts if isinstance(getattr(part, "traits", None), Traits)]
+        traits = [getattr(part, "traits", None) for part in parts]
+        mixing = [known for known in traits if isinstance(known, Traits)]
         claims = Claims(
             causal=True,
             bidirectional=False,
             streaming=self.ours or {"past_key_values", "use_cache"} <= self.takes,
-            bounded_state=bool(mixing) and all(traits.bounded_state for traits in mixing),
+            bounded_state=bool(mixing) and all(known.bounded_state for known in mixing),
             padding="attention_mask" in self.takes,
         )
         rounding = OURS if any(isinstance(part, LanguageModel) for part in parts) else FOREIGN
