@@ -167,7 +167,9 @@ def bench_codec_run(folder: Path, setting: BenchSetting) -> list[Record]:
 
 def _training_seconds(folder: Path, config: AudioTrainConfig, last: int) -> float:
     """How long the steps took, without scores and checkpoints, from what the run wrote at each log."""
-    lines = [line for line in read_lines(folder / METRICS) if "sound_per_second" in line and (line["step"] or 0) <= last]
+    lines = [
+        line for line in read_lines(folder / METRICS) if "sound_per_second" in line and (line["step"] or 0) <= last
+    ]
     each = config.batch_size * config.accumulation * config.data.crop_length / config.model.sample_rate
     before = [0, *(line["step"] for line in lines)]
     return sum(
