@@ -1,7 +1,6 @@
 """The run of an audio codec: train it into a folder, resume it, load the codec, score it; laid out as every run."""
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
 from undula.config import from_dict, to_dict
 from undula.data.audio import Sounds, load_recordings, prepare_sounds
-from undula.experiments.folder import CONFIG, newest, open_run, read_values
+from undula.experiments.folder import CONFIG, newest, open_run, read_values, trained
 from undula.hf.audio import UndulaAudioCodec, UndulaAudioConfig
 from undula.models.audio_codec import AudioCodec
 from undula.training.audio_config import AUDIO_CODEC, AudioTrainConfig
@@ -22,7 +21,7 @@ from undula.training.manifest import Checkpoint
 from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Listener, read_lines
 from undula.training.state import kept_rng
-from undula.training.trainer import BUILDING, RunTrainer
+from undula.training.trainer import RunTrainer
 from undula.validation.sound import SoundScore, evaluate_codec
 
 
@@ -74,9 +73,7 @@ def train_codec(
         old = to_dict(read_codec_config(out)) if resume else None
         checkpoint = open_run(out, to_dict(config), old, partial(_check_sounds, sounds=sounds))
         trainer = RunTrainer(model, config, CodecTask(config, sounds), out, progress)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
-        validation = trainer.validation or trainer.score()
-    shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+        validation = trained(trainer, checkpoint)
     return CodecResult(
         folder=out,
         config=config,

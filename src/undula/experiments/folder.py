@@ -11,7 +11,7 @@ from typing import Any
 from undula.files import write_flushed
 from undula.training.manifest import Checkpoint, newest_whole
 from undula.training.records import METRICS, drop_lines_after
-from undula.training.trainer import BUILDING
+from undula.training.trainer import BUILDING, RunTrainer
 
 CONFIG = "config.json"
 
@@ -102,3 +102,12 @@ def _differences(old: dict[str, Any], new: dict[str, Any], where: str = "") -> l
         elif a != b:
             found.append(f"{path}: {a!r} -> {b!r}")
     return found
+
+
+def trained(trainer: RunTrainer, checkpoint: Checkpoint | None) -> Any:
+    """Train from a checkpoint, or from the start, to the last step; return the score of what is held out."""
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
+    # A run that was finished before has no step left, after which it would be scored.
+    validation = trainer.validation or trainer.score()
+    shutil.rmtree(trainer.folder / "checkpoints" / BUILDING, ignore_errors=True)
+    return validation

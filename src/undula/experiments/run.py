@@ -8,7 +8,6 @@ tensorboard          what TensorBoard reads, where that tracker is asked for
 """
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from undula.config import from_dict, to_dict
 from undula.data.build import Prepared, evaluation_stream, prepare
 from undula.data.stream import EvalWindows
-from undula.experiments.folder import CONFIG, newest, open_run, read_values
+from undula.experiments.folder import CONFIG, newest, open_run, read_values, trained
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.ops.metrics import Metrics
@@ -31,7 +30,7 @@ from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Line, Listener, read_lines
 from undula.training.state import kept_rng
 from undula.training.text import TextTask
-from undula.training.trainer import BUILDING, RunTrainer
+from undula.training.trainer import RunTrainer
 from undula.training.translation_config import TRANSLATION
 from undula.validation.evaluate import evaluate
 
@@ -110,10 +109,7 @@ def train_run(
         old = to_dict(read_config(out)) if resume else None
         checkpoint = open_run(out, to_dict(config), old, partial(_check_text, prepared=prepared))
         trainer = RunTrainer(model, config, TextTask(model, config, prepared), out, progress)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
-        # A run that was finished before has no step left, after which it would be scored.
-        validation = trainer.validation or trainer.score()
-    shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+        validation = trained(trainer, checkpoint)
     return RunResult(
         folder=out,
         config=config,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +16,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast, TextStreamer
 from undula.config import from_dict, to_dict
 from undula.data.parallel import SPECIAL, HeldOut, Parallel, encoded, prepare_parallel, read_pairs
 from undula.data.tokenizers import BOS, EOS, PAD
-from undula.experiments.folder import CONFIG, newest, open_run, read_values
+from undula.experiments.folder import CONFIG, newest, open_run, read_values, trained
 from undula.hf.seq2seq import UndulaForSeq2SeqLM, UndulaSeq2SeqConfig
 from undula.optional import late_import
 from undula.training.manifest import Checkpoint
 from undula.training.quiet import no_progress_bars
 from undula.training.records import Listener
 from undula.training.state import kept_rng
-from undula.training.trainer import BUILDING, RunTrainer
+from undula.training.trainer import RunTrainer
 from undula.training.translation import TranslationTask, search_options
 from undula.training.translation_config import TRANSLATION, SearchConfig, TranslationTrainConfig
 from undula.validation.translation import TranslationScore, evaluate_translation
@@ -101,9 +100,7 @@ def train_translation(
         old = to_dict(read_translation_config(out)) if resume else None
         checkpoint = open_run(out, to_dict(config), old, partial(_check_pairs, parallel=parallel))
         trainer = RunTrainer(model, config, TranslationTask(config, parallel), out, progress)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
-        validation = trainer.validation or trainer.score()
-    shutil.rmtree(out / "checkpoints" / BUILDING, ignore_errors=True)
+        validation = trained(trainer, checkpoint)
     return TranslationResult(
         folder=out,
         config=config,
