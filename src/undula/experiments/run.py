@@ -22,6 +22,7 @@ from undula.data.stream import EvalWindows
 from undula.experiments.folder import CONFIG, newest, open_run, read_values, trained
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
+from undula.models.evolvable import evolvable
 from undula.ops.metrics import Metrics
 from undula.training.audio_config import AUDIO_CODEC
 from undula.training.config import TrainConfig
@@ -209,9 +210,8 @@ def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """The configuration with what only the data know, and a path that means the same from any folder."""
     source = Path(config.data.source)
     data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
-    return dataclasses.replace(
-        config, data=data, model=dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
-    )
+    model = evolvable(config.model) if config.evolution.every else config.model
+    return dataclasses.replace(config, data=data, model=dataclasses.replace(model, vocab_size=prepared.vocab_size))
 
 
 def _build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> UndulaForCausalLM:

@@ -6,6 +6,7 @@ from typing import Any
 
 from undula import config as plain
 from undula.models.config import BackboneConfig, EmbeddingConfig, ModelConfig, SignalConfig
+from undula.optional import late_import
 
 SECTIONS = ("model", "training", "data")
 """Parts of a nested configuration; a key may stand in any of them."""
@@ -149,5 +150,9 @@ class Config:
             ),
         )
 
-    def _wavelets(self) -> list[str]:
-        return list(dict.fromkeys((self.wavelet_type, *(self.wavelet_families if self.use_adaptive_basis else ()))))
+    def _wavelets(self) -> list[Any]:
+        names = list(dict.fromkeys((self.wavelet_type, *(self.wavelet_families if self.use_adaptive_basis else ()))))
+        if not self.enable_evolution:
+            return names
+        # Late: this file is read for `--help`, which torch would hold up.
+        return late_import("undula.nn.wavelet_basis").angle_rows(names)
