@@ -108,7 +108,7 @@ def train_run(
         model = _build_model(config, prepared.tokenizer)
         model.model.use_counts(prepared.train.counts())
         old = to_dict(read_config(out)) if resume else None
-        checkpoint = open_run(out, to_dict(config), old, partial(_check_text, prepared=prepared))
+        checkpoint = open_run(out, to_dict(config), old, partial(check_text, prepared=prepared))
         trainer = RunTrainer(model, config, TextTask(model, config, prepared), out, progress)
         validation = trained(trainer, checkpoint)
     return RunResult(
@@ -195,7 +195,7 @@ def evaluate_run(
     run = load_run(folder)
     if data is None:
         prepared = prepare(run.config.data, cache_dir)
-        _check_text(run.checkpoint, prepared)
+        check_text(run.checkpoint, prepared)
         windows = prepared.eval_windows(length)
     else:
         size = length or run.config.data.eval_block_size or run.config.data.block_size
@@ -204,6 +204,19 @@ def evaluate_run(
     # As many tokens in a batch as in the run, or one window.
     rows = max(1, run.config.eval_batch_size * run.config.data.block_size // windows.block_size)
     return evaluate(run.model, windows, min(rows, run.config.eval_batch_size), piece)
+
+
+def check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:
+    """Do nothing where a checkpoint was trained on a text.
+
+    Raises:
+        ValueError: where it was another one.
+    """
+    if checkpoint.data != prepared.fingerprint:
+        raise ValueError(
+            f"{prepared.config.source} is no longer the text that {checkpoint.path} was trained on; "
+            "bring the old text back, or start a new run"
+        )
 
 
 def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
@@ -217,11 +230,3 @@ def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
 def _build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> UndulaForCausalLM:
     pad, eos = (cast(int, i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id))
     return UndulaForCausalLM(UndulaConfig(model=to_dict(config.model), pad_token_id=pad, eos_token_id=eos))
-
-
-def _check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:
-    if checkpoint.data != prepared.fingerprint:
-        raise ValueError(
-            f"{prepared.config.source} is no longer the text that {checkpoint.path} was trained on; "
-            "bring the old text back, or start a new run"
-        )
