@@ -304,7 +304,7 @@ def where_it_trains(config: TrainConfig, setting: BenchSetting) -> BenchSetting:
 
 
 def resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
-    """Return the configuration as a run would resolve it: vocabulary, and a path that means the same from any folder."""
+    """Return the configuration as a run would resolve it: vocabulary, and a path that is the same from any folder."""
     source = Path(config.data.source)
     data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
     model = dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
