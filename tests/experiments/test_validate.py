@@ -18,12 +18,15 @@ from undula.experiments.validate import (
     check_overlap,
     check_reconstruction,
     check_score,
+    check_steps,
     check_trend,
     text_windows,
     validate_run,
 )
 from undula.nn.wavelet import EnhancedWaveletTransform
+from undula.nn.wavelet_basis import WaveletBasis
 from undula.ops.metrics import Metrics
+from undula.training.config import TrainConfig
 from undula.validation.batches import BatchScore
 
 QUICK = Options(audits=("prefix", "leak"), baseline_steps=2, baseline_windows=4)
@@ -86,6 +89,25 @@ def test_a_wavelet_that_does_not_come_back_fails():
 def test_a_loss_has_to_be_possible(loss, passed):
     score = BatchScore(metrics=Metrics(loss * 100, 100))
     assert [c.passed for c in check_score(score, 12)] == passed
+
+
+def test_filters_that_are_no_wavelets_fail():
+    """Weights of a mixture may be anything; a tap that was changed is not, nor one that is not finite."""
+    model = torch.nn.Sequential(WaveletBasis(("db4", "sym4"), 2))
+    torch.nn.init.normal_(model[0].mix, std=3.0)
+    assert check_reconstruction(model).passed
+    filters = model[0](torch.device("cpu")).detach()
+    for fault in (1.01 * filters, filters + 0.01, filters * math.nan):
+        broken = WaveletBasis("db4", 2)
+        broken.forward = lambda device, fault=fault: fault
+        assert check_reconstruction(torch.nn.Sequential(broken)).passed is False
+
+
+def test_a_run_that_was_cut_short_is_noticed(prepared):
+    config = TrainConfig(name="short", data=prepared.config, steps=8, batch_size=2)
+    assert check_steps(config, prepared, 8).passed
+    found = check_steps(config, prepared, 6)
+    assert (found.passed, found.value, found.threshold) == (False, 6, 8)
 
 
 def test_a_trend_that_rises_fails():

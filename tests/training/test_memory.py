@@ -19,6 +19,8 @@ NOISE = np.random.default_rng(0).normal(0, 0.01, 100)
         (1e9 * (1 + 0.01 * np.arange(100) + NOISE), True),
         (1e9 * (1 + NOISE), False),
         (1e9 * np.minimum(1, np.arange(100) / 25), False),
+        # Pools that fill, and noise: with the first 30 % counted this is a leak.
+        (1e9 * (np.minimum(1, 0.5 + np.arange(100) / 60) + NOISE), False),
         (1e9 * np.where(np.arange(100) % 10 == 9, 5, 1), False),
         (1e9 * (2 - 0.01 * np.arange(100)), False),
     ],

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from undula.data.texts import EnhancedTextDataset
+from undula.models.spectral_llm_config import Config
+from undula.training.loader import LoaderTrainer
 from undula.training.spectral_trainer import SpectralTrainer
 from undula.training.state import load_tree
 
@@ -54,6 +56,60 @@ def trained(folder, epochs=3, made=None, **options):
     made = made or model()
     history = SpectralTrainer(made, CONFIG).train(loader(), loader(5, False), epochs, folder, warmup_steps=2, **options)
     return made, history
+
+
+FORMS = {
+    "flat": lambda section, values: {"learning_rate": 1e-2, **values},
+    "nested": lambda section, values: {"training": {"learning_rate": 1e-2}, section: {"learning_rate": 1e-2, **values}},
+    "Config": lambda section, values: Config.from_dict({section: values}),
+}
+"""A configuration as the document writes it, in sections, and as a `Config`."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("learning_rate", 3e-3, lambda config: config.optim.learning_rate),
+        ("weight_decay", 0.07, lambda config: config.optim.weight_decay),
+        ("warmup_steps", 3, lambda config: config.optim.warmup_steps),
+        ("warmup_steps", 0, lambda config: config.optim.warmup_steps),
+    ],
+)
+def test_what_the_configuration_says_of_training_is_what_is_run(form, name, value, read, monkeypatch):
+    """warmup_steps, batch_size, seq_length and validate_sequences were accepted, and read by nothing."""
+    given = []
+    monkeypatch.setattr(LoaderTrainer, "__init__", lambda self, scorer, config, *rest: given.append(config) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        SpectralTrainer(model(), FORMS[form]("training", {name: value})).train(loader(), None, 5)
+    assert read(given[0]) == value
+
+
+def test_a_warm_up_that_is_given_overrules_the_configuration(monkeypatch):
+    given = []
+    monkeypatch.setattr(LoaderTrainer, "__init__", lambda self, scorer, config, *rest: given.append(config) or 1 / 0)
+    for config in ({**CONFIG, "warmup_steps": 3}, CONFIG):
+        with pytest.raises(ZeroDivisionError):
+            SpectralTrainer(model(), config).train(loader(), None, 5, warmup_steps=2)
+    # 500 steps of none: they do not fit, and a tenth is taken.
+    with pytest.raises(ZeroDivisionError):
+        SpectralTrainer(model(), CONFIG).train(loader(), None, 5)
+    assert [config.optim.warmup_steps for config in given] == [2, 2, 3]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_windows_are_cut_as_the_configuration_says(form, monkeypatch):
+    checked = []
+    monkeypatch.setattr(EnhancedTextDataset, "_validate", lambda self: checked.append(self))
+    texts, many = ["a line of text, " * 40], Bytes()
+    made = [FORMS[form]("data", {"batch_size": 3, "seq_length": 10, "validate_sequences": on}) for on in (True, False)]
+    loaders = [SpectralTrainer(model(), config).loader(texts, many) for config in made]
+    assert checked == [loaders[0].dataset]
+    assert next(iter(loaders[0]))[0].shape == (3, 10)
+    assert loaders[0].dataset.stride == 10
+    usual = SpectralTrainer(model(), FORMS[form]("data", {})).loader(texts, many, shuffle=True)
+    assert next(iter(usual))[0].shape == (2, 256)
+    assert isinstance(usual.sampler, RandomSampler)
 
 
 def test_the_history_is_that_of_the_model_that_comes_out(tmp_path):

@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("undula.cli.compare", "train recipes on identical batches and rank those that pass their audit"),
     "ablate": ("undula.cli.ablate", "train the ablations of Wave-Native GPT and say what each factor brings"),
     "evolve": ("undula.cli.evolve", "evolve the wavelets of a trained model; the winner has to be better beyond noise"),
+    "lr-experiment": ("undula.cli.lr_experiment", "ask whether another learning rate or schedule helps, and judge"),
     "bench": ("undula.cli.bench", "measure speed, memory and error against peers"),
     "show": ("undula.cli.show", "show a run, its learned waves, or the mixers and recipes there are"),
     "animate": ("undula.cli.animate", "film a trained model while it writes"),
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def usage() -> str:
     """Return the help of the program."""
-    verbs = "\n".join(f"  {verb:<10}{purpose}" for verb, (_, purpose) in VERBS.items())
+    verbs = "\n".join(f"  {verb:<15}{purpose}" for verb, (_, purpose) in VERBS.items())
     return f"""usage: undula VERB [arguments] [--debug]
 
 Frequency-domain sequence models: train, generate, measure, compare.

@@ -114,12 +114,12 @@ def compare(
         ValueError: when models would not be trained alike, a name is unknown or taken twice, or a loss is no longer
             finite.
     """
-    baseline = _check(configs, plan)
-    plan = dataclasses.replace(plan, setting=_where_it_trains(configs[0], plan.setting))
+    baseline = check_alike(configs, plan)
+    plan = dataclasses.replace(plan, setting=where_it_trains(configs[0], plan.setting))
     prepared = prepare(configs[0].data, cache_dir)
-    ready = [_ready(config, prepared) for config in configs]
+    ready = [resolved(config, prepared) for config in configs]
     speeds = measured_speeds(ready, out, plan, baseline)
-    run = _Runner(out, plan, prepared, results_file("compare", results), cache_dir, watch)
+    run = CellRunner(out, plan, prepared, results_file("compare", results), cache_dir, watch)
     cells = run.all(ready)
     check_batches(cells)
     rows = rows_of(cells, speeds, baseline)
@@ -193,8 +193,17 @@ def measured_speeds(
     return speeds
 
 
-class _Runner:
-    """Trains cells that are not finished yet and records them."""
+class CellRunner:
+    """Trains cells that are not finished yet and records them.
+
+    Args:
+        out: where the runs are kept.
+        plan: seeds, processes, audits and setting.
+        prepared: the text of all runs.
+        results: file that the records are added to.
+        cache_dir: where prepared corpora are kept.
+        watch: gives what is told about the progress of a cell.
+    """
 
     def __init__(
         self, out: Path, plan: ComparePlan, prepared: Prepared, results: Path, cache_dir: Path | None, watch: Watch
@@ -261,8 +270,12 @@ def take_device(numbers: "Queue[int]") -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
 
 
-def _check(configs: Sequence[TrainConfig], plan: ComparePlan) -> str:
-    """Refuse what could not be compared; return the baseline's name."""
+def check_alike(configs: Sequence[TrainConfig], plan: ComparePlan) -> str:
+    """Refuse what could not be compared; return the baseline's name.
+
+    Raises:
+        ValueError: when models would not be trained alike, or a name is unknown or taken twice.
+    """
     names = [config.name for config in configs]
     if not names:
         raise ValueError("nothing to compare; name at least one recipe")
@@ -283,15 +296,15 @@ def _check(configs: Sequence[TrainConfig], plan: ComparePlan) -> str:
     return plan.baseline or (BASELINE if BASELINE in names else names[0])
 
 
-def _where_it_trains(config: TrainConfig, setting: BenchSetting) -> BenchSetting:
-    """The setting that times train steps on the device and in the precision that the runs have."""
+def where_it_trains(config: TrainConfig, setting: BenchSetting) -> BenchSetting:
+    """Return the setting that times train steps on the device and in the precision that the runs have."""
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
     narrow = config.precision == "bfloat16" or (config.precision == "auto" and device == "cuda")
     return dataclasses.replace(setting, device=device, dtype="bfloat16" if narrow else "float32")
 
 
-def _ready(config: TrainConfig, prepared: Prepared) -> TrainConfig:
-    """The configuration as a run would resolve it: vocabulary, and a path that means the same from any folder."""
+def resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
+    """Return the configuration as a run would resolve it: vocabulary, and a path that is the same from any folder."""
     source = Path(config.data.source)
     data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
     model = dataclasses.replace(config.model, vocab_size=prepared.vocab_size)

@@ -15,6 +15,8 @@ from undula.data.stream import EvalWindows, TrainWindows
 from undula.experiments.baselines import BaselineEvaluator
 from undula.experiments.run import load_run, read_metrics
 from undula.nn.wavelet import EnhancedWaveletTransform
+from undula.nn.wavelet_basis import WaveletBasis
+from undula.training.config import TrainConfig
 from undula.validation.batches import BatchScore, evaluate_batches
 from undula.validation.dataset import DatasetValidator
 from undula.validation.perplexity import Perplexity, PerplexityValidator, project_perplexity
@@ -26,6 +28,8 @@ OVERLAP = 0.05
 """Share of the held-out tokens in shared passages above which a score on them means nothing."""
 CONSTRUCTED = 200
 """Windows whose construction is read."""
+COUNTED = 2**17
+"""Tokens of the training text that are counted."""
 RECONSTRUCTION = 1e-4
 """Error of a wavelet transform and its inverse, in float32, relative to the signal."""
 
@@ -103,7 +107,8 @@ def validate_run(folder: Path, options: Options | None = None, *, cache_dir: Pat
         raise ValueError(f"{folder} was trained on {run.config.data.source}; wanted a run on text")
     report = validate_model(run.model, prepared, chosen)
     losses = [line["validation_loss"] for line in read_metrics(folder) if line.get("validation_loss") is not None]
-    return Report([*report.checks, check_trend([math.exp(min(700.0, float(v or 0.0))) for v in losses])])
+    trend = check_trend([math.exp(min(700.0, float(v or 0.0))) for v in losses])
+    return Report([*report.checks, check_steps(run.config, prepared, run.checkpoint.step), trend])
 
 
 def validate_model(model: nn.Module, prepared: Prepared, options: Options) -> Report:
@@ -158,10 +163,24 @@ def check_construction(pairs: Dataset[tuple[Tensor, Tensor]], length: int) -> Ch
     return check("sequence construction", found["construction_quality"] == "excellent", "critical", evidence)
 
 
+def check_steps(config: TrainConfig, prepared: Prepared, step: int) -> Check:
+    """Return whether a run made all the steps that it was to make, of windows that are there."""
+    windows = config.steps * config.batch_size * config.accumulation
+    given = prepared.train_windows(seed=config.seed, length=windows)
+    found = DatasetValidator().validate_training_steps(given, config.batch_size * config.accumulation, config.steps)
+    passes = windows * config.data.block_size / len(prepared.train)
+    evidence = f"steps of {config.steps} in the newest checkpoint; all of them read the text {passes:.2f} times"
+    passed = found["validation_passed"] and step == config.steps
+    return check("training steps", passed, "warning", evidence, step, threshold=config.steps)
+
+
 def check_reconstruction(model: nn.Module) -> Check:
-    """Return whether every wavelet transform in a model has its inverse."""
+    """Return whether every wavelet transform in a model has its inverse, with the filters that it has learned."""
     name = "reconstruction"
     transforms = [part for part in model.modules() if isinstance(part, EnhancedWaveletTransform)]
+    trees = [part for part in model.modules() if isinstance(part, WaveletBasis)]
+    if trees and not transforms:
+        return _check_bases(name, trees)
     if not transforms:
         return skipped(name, "critical", "not claimed: no wavelet transform in the model", claimed=False)
     draw = torch.Generator().manual_seed(0)
@@ -172,6 +191,22 @@ def check_reconstruction(model: nn.Module) -> Check:
             error = (part.inverse(*part(x)) - x).abs().max() / x.abs().max()
             worst = max(worst, error.item()) if math.isfinite(error.item()) else math.inf
     evidence = f"largest error of {len(transforms)} transforms and their inverses, relative to the signal"
+    return check(name, worst <= RECONSTRUCTION, "critical", evidence, worst, threshold=RECONSTRUCTION)
+
+
+def _check_bases(name: str, trees: list[WaveletBasis]) -> Check:
+    """Whether the low pass of each level belongs to an orthogonal wavelet: sum_k h_k h_(k + 2 m) is 1 for m = 0, or 0.
+
+    A tree that halves nothing adds up to its signal whatever its filters are; that says nothing about them.
+    """
+    worst = 0.0
+    with torch.no_grad():
+        for low in (row for tree in trees for row in tree(torch.device("cpu"))):
+            products = torch.stack([(low[2 * m :] * low[: len(low) - 2 * m]).sum() for m in range(-(-len(low) // 2))])
+            products[0] -= 1
+            error = products.abs().max().item()
+            worst = max(worst, error) if math.isfinite(error) else math.inf
+    evidence = f"how far the filters of {len(trees)} wavelet trees are from those of an orthogonal wavelet"
     return check(name, worst <= RECONSTRUCTION, "critical", evidence, worst, threshold=RECONSTRUCTION)
 
 
@@ -212,28 +247,29 @@ def check_trend(history: list[float]) -> Check:
 def _compared(model: nn.Module, prepared: Prepared, pairs: Pairs, options: Options) -> list[Check]:
     """The model beside counts and trained transformers, on the same windows."""
     names = ("better than counting", "better than baselines")
-    if not options.baseline_steps:
-        return [skipped(name, "info", "not asked for", claimed=False) for name in names]
     size, batch = pairs.windows.block_size, options.batch_size
+    val = DataLoader(Pairs(pairs.windows, min(len(pairs), options.baseline_windows)), batch)
+    counted = TrainWindows(prepared.train, size, seed=0, length=max(1, COUNTED // size))
+    score, evaluator = evaluate_batches(model, val), BaselineEvaluator()
+    floors = evaluator.evaluate_floors(
+        DataLoader(Pairs(counted, len(counted)), batch), val, prepared.vocab_size, order=3
+    )
+    loss, floor = score.metrics.loss, min(found["loss"] for found in floors.values())
+    told = ", ".join(f"{name} {found['loss']:.3f}" for name, found in floors.items())
+    counting = check(
+        names[0], loss < floor, "warning", f"nats per token, against counts of tokens: {told}", loss, threshold=floor
+    )
+    if not options.baseline_steps:
+        return [counting, skipped(names[1], "info", "not asked for: baseline_steps=0", claimed=False)]
     train_windows = TrainWindows(prepared.train, size, seed=0, length=options.baseline_steps * batch)
     train = DataLoader(Pairs(train_windows, len(train_windows)), batch)
-    val = DataLoader(Pairs(pairs.windows, min(len(pairs), options.baseline_windows)), batch)
-    score = evaluate_batches(model, val)
-    evaluator = BaselineEvaluator()
-    floor = evaluator.evaluate_floors(train, val, prepared.vocab_size)["unigram"]["loss"]
     baselines = evaluator.evaluate_multiple_baselines(
         val, prepared.vocab_size, size, train_loader=train, train_steps=options.baseline_steps
     )
     parameters = sum(p.numel() for p in model.parameters())
     ours = {**score.to_dict(), "parameters": parameters, "sequence_nats": score.sequence_nats.tolist()}
     analysis = evaluator.compare_with_spectralllm(ours, baselines)["analysis"]
-    against = analysis["spectral_vs_best"]
+    best, interval = analysis["best_baseline"], analysis["spectral_vs_best"]["difference_interval"]
+    told = f"{best}, {options.baseline_steps} batches; difference {interval}"
     better = analysis["overall_assessment"]["better_than_best_baseline"]
-    told = f"{analysis['best_baseline']}, {options.baseline_steps} batches; difference {against['difference_interval']}"
-    loss = score.metrics.loss
-    return [
-        check(
-            names[0], loss < floor, "warning", "nats per token, against single tokens' counts", loss, threshold=floor
-        ),
-        check(names[1], better, "info", told, loss, threshold=baselines[analysis["best_baseline"]]["loss"]),
-    ]
+    return [counting, check(names[1], better, "info", told, loss, threshold=baselines[best]["loss"])]

@@ -10,10 +10,10 @@ from typing import Any
 from undula.data.config import DataConfig
 from undula.models.config import BackboneConfig, BlockName, CodecConfig, ModelConfig
 from undula.models.spectral_config import SpectralConfig
-from undula.models.spectral_llm_config import Config
 from undula.names import Registry
 from undula.optim.config import OptimConfig
 from undula.recipes import long
+from undula.recipes import spectral_llm as spectral
 from undula.recipes import wave_gpt as wave_native
 from undula.recipes.baseline import TUNED
 from undula.recipes.changes import changed
@@ -169,16 +169,7 @@ def spectral_adaptive_lm() -> TrainConfig:
 @RECIPES.register("spectral_llm")
 def spectral_llm() -> TrainConfig:
     """A SpectralLLM: signals for tokens, layers of wavelet attention, long filters and gated bands of them."""
-    described = Config(
-        vocab_size=ModelConfig().vocab_size,
-        embed_dim=128,
-        hidden_dim=336,
-        num_heads=4,
-        num_layers=4,
-        harmonic_bases=32,
-        dropout=DROPOUT,
-    )
-    return _text("spectral_llm", changed(described.model(), {"context_length": None}))
+    return spectral.described(_text("spectral_llm", ModelConfig()), spectral.SMALL)
 
 
 @RECIPES.register("wave_gpt")

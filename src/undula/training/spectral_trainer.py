@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from undula.data.texts import Encoder, EnhancedTextDataset
 from undula.files import flush, write_flushed
+from undula.models.spectral_llm_config import SECTIONS, Config
 from undula.optim.config import OptimConfig
 from undula.training.config import RunConfig
 from undula.training.debugging import debugging
@@ -28,6 +30,10 @@ from undula.validation.results import plain
 
 SCORES = ("loss", "perplexity", "accuracy")
 BETAS = (0.9, 0.95)
+WARM_UP = 500
+"""Steps, where neither the call nor the configuration says how many."""
+WINDOWS = ("batch_size", "seq_length", "stride", "validate_sequences")
+"""What a configuration says of the windows that texts are cut into."""
 BEST, STATS, SAVED = "best_model.safetensors", "training_stats.json", "saved_models"
 
 log = logging.getLogger(__name__)
@@ -42,8 +48,9 @@ class SpectralTrainer:
     Args:
         model: called with token ids (B, T); returns scores (B, T, V), an object or dictionary with `logits`, or a tuple
             that begins with them. Trained in place.
-        config: has `learning_rate`, and may have `weight_decay` and `seed`: attributes, keys, or keys of a dictionary
-            `training` in it. What else it has is the model's.
+        config: has `learning_rate`, and may have `weight_decay`, `warmup_steps` and `seed`, and what `loader` reads:
+            attributes (`Config`), keys, or keys of the dictionaries `training`, `data` and `model` in it. What else it
+            has is the model's.
         use_optimized_lr: warm-up and a cosine, see `create_optimized_scheduler`; False: a constant rate.
 
     Raises:
@@ -54,12 +61,31 @@ class SpectralTrainer:
 
     def __init__(self, model: nn.Module, config: Any, use_optimized_lr: bool = True) -> None:
         self.model, self.config, self.use_optimized_lr = model, config, use_optimized_lr
-        found = {name: _setting(config, name) for name in ("learning_rate", "weight_decay", "seed")}
-        if found["learning_rate"] is None:
+        rate = _setting(config, "learning_rate", None)
+        if rate is None:
             raise ValueError("config has no learning_rate; give one, such as 1e-4")
-        self.learning_rate = float(found["learning_rate"])
-        self.weight_decay = 0.01 if found["weight_decay"] is None else float(found["weight_decay"])
-        self.seed = int(found["seed"] or 0)
+        self.learning_rate = float(rate)
+        self.weight_decay = float(_setting(config, "weight_decay", Config.weight_decay))
+        self.warmup_steps = int(_setting(config, "warmup_steps", WARM_UP))
+        self.seed = int(_setting(config, "seed", 0))
+
+    def loader(self, texts: Sequence[str], tokenizer: Encoder, *, shuffle: bool = False) -> DataLoader[Any]:
+        """Return the windows of texts in batches: `batch_size` of `seq_length` tokens, `stride` apart.
+
+        With `validate_sequences` they are checked as `EnhancedTextDataset` does. What the configuration does not say is
+        as in `Config`.
+
+        Args:
+            texts: laid end to end.
+            tokenizer: has `encode(text)`.
+            shuffle: draw another order in each epoch, for training.
+
+        Raises:
+            ValueError: for texts that are shorter than a window, or a number below 1.
+        """
+        said = {name: _setting(self.config, name, getattr(Config, name)) for name in WINDOWS}
+        batch_size = said.pop("batch_size")
+        return DataLoader(EnhancedTextDataset(texts, tokenizer, **said), batch_size, shuffle=shuffle)
 
     def train(
         self,
@@ -68,7 +94,7 @@ class SpectralTrainer:
         num_epochs: int = 10,
         output_dir: str | Path | None = None,
         target_perplexity: float | None = None,
-        warmup_steps: int = 500,
+        warmup_steps: int | None = None,
         min_lr_ratio: float = 0.1,
         *,
         resume: bool = False,
@@ -84,7 +110,7 @@ class SpectralTrainer:
             output_dir: the run's folder; None: nothing is kept, and no flag is obeyed. Flags are looked for in
                 `saved_models` beside it.
             target_perplexity: end when the validation reaches it.
-            warmup_steps: see `create_optimized_scheduler`.
+            warmup_steps: see `create_optimized_scheduler`; None: as the configuration says, or 500.
             min_lr_ratio: see `create_optimized_scheduler`.
             resume: go on after the newest whole checkpoint, bit for bit.
 
@@ -98,7 +124,8 @@ class SpectralTrainer:
             raise ValueError(
                 f"target_perplexity={target_perplexity}; wanted more than 1, and a val_loader to reach it on"
             )
-        config = self._run_config(num_epochs, len(train_loader), warmup_steps, min_lr_ratio)
+        warm = self.warmup_steps if warmup_steps is None else warmup_steps
+        config = self._run_config(num_epochs, len(train_loader), warm, min_lr_ratio)
         with ExitStack() as stack:
             stack.enter_context(kept_rng())
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()) if output_dir is None else output_dir)
@@ -272,8 +299,11 @@ def _opened(folder: Path, resume: bool) -> str | None:
     return None if found is None else str(found.path)
 
 
-def _setting(config: Any, name: str) -> Any:
+def _setting(config: Any, name: str, default: Any) -> Any:
+    """What a configuration says, flat or in a section; None counts as nothing."""
     if isinstance(config, Mapping):
-        inner = config.get("training", {})
-        return config.get(name, inner.get(name) if isinstance(inner, Mapping) else None)
-    return getattr(config, name, None)
+        parts = [config, *(part for key in SECTIONS if isinstance(part := config.get(key), Mapping))]
+        found = next((part[name] for part in parts if part.get(name) is not None), None)
+    else:
+        found = getattr(config, name, None)
+    return default if found is None else found
