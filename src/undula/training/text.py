@@ -16,6 +16,7 @@ from undula.training.evolution import Evolution
 from undula.training.objective import PARTS, Objective
 from undula.training.records import Progress
 from undula.training.settling import Settling
+from undula.training.spectral_gap import SpectralGap
 from undula.training.task import Task
 from undula.validation.evaluate import evaluate
 
@@ -40,7 +41,7 @@ class TextTask(Task):
         annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
         curriculum = [Curriculum(config.curriculum, config.steps)] if config.curriculum.share else []
         settling = [Settling(round(config.settling * config.steps))] if config.settling else []
-        self.callbacks = [*annealing, *curriculum, *settling, *self._evolution()]
+        self.callbacks = [*annealing, *curriculum, *settling, *self._evolution(), *self._gap()]
 
     def items(self, length: int) -> TrainWindows | TaskWindows:
         """Return random windows."""
@@ -69,6 +70,13 @@ class TextTask(Task):
             "tokens_per_second": items_per_second * self.config.data.block_size,
         }
         return line | {name: value for name, value in logs.items() if name in PARTS}
+
+    def _gap(self) -> list[SpectralGap]:
+        number = min(self.config.spectral_gap, len(self.held_out))
+        if not number:
+            return []
+        ids = joined(self.held_out[i] for i in range(number))["input_ids"]
+        return [SpectralGap(ids, self.config.eval_every, self.config.steps)]
 
     def _evolution(self) -> list[Evolution]:
         plan = self.config.evolution
