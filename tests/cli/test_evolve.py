@@ -37,7 +37,7 @@ def test_a_winner_is_told_with_its_number(tmp_path, instant, capsys):
     words = ["--generations", "3", "--population", "5", "--windows", "9", "--structure", "--seed", "2"]
     assert main(["evolve", "runs/a", *words]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "generation 1 of 3: best 1.2500, mean 1.5000 ± 0.1250 nats per token" in shown
+    assert "generation 1 of 3: best 1.250000, mean 1.500000 ± 0.125000 nats per token" in shown
     assert "applied: -0.0120 ± 0.0030 nats on 64 windows that chose nothing" in shown
     assert "1.5000 before, 1.4900 after" in shown
     ((folder, out, plan),) = asked

@@ -11,12 +11,13 @@ def test_the_lines_are_best_and_mean_and_the_band_is_the_spread():
     figure = generations([[2.0, 3.0, None], [1.5, 2.5, 2.0]], 2.2, "Loss (nats)")
     (ax,) = figure.axes
     lines = {line.get_label(): line for line in ax.lines}
-    assert lines["best"].get_ydata().tolist() == [2.0, 1.5]
-    assert lines["mean ± standard deviation"].get_ydata().tolist() == [2.5, 2.0]
-    assert list(lines["incumbent"].get_ydata()) == [2.2, 2.2]
+    assert lines["best"].get_ydata().tolist() == pytest.approx([-0.2, -0.7])
+    assert lines["mean ± standard deviation"].get_ydata().tolist() == pytest.approx([0.3, -0.2])
+    assert list(lines["incumbent"].get_ydata()) == [0.0, 0.0]
     band = ax.collections[0].get_paths()[0].vertices
-    assert band[:, 1].max() == pytest.approx(3.0)
-    assert band[:, 1].min() == pytest.approx(2.0 - np.std([1.5, 2.5, 2.0]))
+    assert band[:, 1].max() == pytest.approx(0.8)
+    assert band[:, 1].min() == pytest.approx(-0.2 - np.std([1.5, 2.5, 2.0]))
+    assert ax.get_yscale() == "symlog"
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [len(line.get_ydata()) for line in dots] == [2, 3]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("Generation", "Loss (nats)")

@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     plan = module.EvolvePlan(**{name: getattr(asked, name) for name in names})
 
     def told(stats: dict[str, Any]) -> None:
-        losses = f"best {-stats['best_fitness']:.4f}, mean {-stats['avg_fitness']:.4f} ± {stats['std_fitness']:.4f}"
+        losses = f"best {-stats['best_fitness']:.6f}, mean {-stats['avg_fitness']:.6f} ± {stats['std_fitness']:.6f}"
         screen.print(f"generation {stats['generation']} of {plan.generations}: {losses} nats per token")
 
     try:

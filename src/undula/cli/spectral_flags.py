@@ -32,24 +32,28 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "harmonic_bases": (int, "sinusoids of each token"),
     "wavelet_type": (str, "the wavelet of all trees"),
     "wavelet_levels": (int, "their levels"),
+    "evolution_population": (int, "candidates of each generation, with --enable_evolution"),
+    "evolution_generations": (int, "generations of each evolution"),
 }
+
+BESIDE = {
+    "enable_evolution": "the wavelets evolve while the weights train",
+    "spectral_gap_analysis": "the spectral gap of features is measured at each score",
+}
+"""Switches of what goes on beside training; the others stay as they are."""
 
 INSTEAD = {
     "num_samples": "texts come from --dataset_path; data.max_bytes=N takes the first documents of it",
     "num_workers": "texts are read from memory; leave it out",
     "log_file": "redirect the output: undula ... 2> FILE",
     "checkpoint_path": "give the folder of a run, or --out with the folder of one that was stopped",
-    "spectral_gap_analysis": "it changes no check and no model here; leave it out",
-    "enable_evolution": "this verb trains one model as it is described; leave it out",
-    "evolution_population": "this verb trains one model as it is described; leave it out",
-    "evolution_generations": "this verb trains one model as it is described; leave it out",
 }
 """Flags of the documented scripts that are refused, and what to do."""
 
 
 def add_model_flags(reader: ArgumentParser) -> None:
     """Add the flags that describe a SpectralLLM, and those that are refused with a word of advice."""
-    for name, purpose in SWITCHES.items():
+    for name, purpose in (SWITCHES | BESIDE).items():
         reader.add_argument(f"--{name}", action="store_true", help=f"{RECIPE}: {purpose}")
     for name, (kind, purpose) in NUMBERS.items():
         reader.add_argument(f"--{name}", type=kind, help=f"{RECIPE}: {purpose} (default: the recipe's)")
@@ -61,12 +65,17 @@ def given(asked: Any) -> list[str]:
     """Return the names of the model's flags that were given.
 
     Raises:
-        ValueError: when one is given that is refused; says what to do.
+        ValueError: when one is given that is refused, or that says nothing alone; says what to do.
     """
     for name, advice in INSTEAD.items():
         if getattr(asked, name) is not None:
             raise ValueError(f"--{name}: {advice}")
-    return [name for name in SWITCHES if getattr(asked, name)] + [n for n in NUMBERS if getattr(asked, n) is not None]
+    lost = [name for name in NUMBERS if name.startswith("evolution_") and getattr(asked, name) is not None]
+    if lost and not asked.enable_evolution:
+        raise ValueError(f"--{lost[0]} says nothing without --enable_evolution; give both, or leave it out")
+    return [name for name in SWITCHES | BESIDE if getattr(asked, name)] + [
+        n for n in NUMBERS if getattr(asked, n) is not None
+    ]
 
 
 def spectral_run(asked: Any, recipe: str | None, training: Mapping[str, Any]) -> TrainConfig:
@@ -95,7 +104,7 @@ def spectral_run(asked: Any, recipe: str | None, training: Mapping[str, Any]) ->
 
 
 def _described(asked: Any, flags: list[str]) -> dict[str, Any]:
-    numbers = {name: getattr(asked, name) for name in flags if name in NUMBERS}
+    numbers = {name: getattr(asked, name) for name in flags if name not in SWITCHES}
     if not any(name in SWITCHES for name in flags):
         return numbers
     return numbers | {name: name in flags for name in SWITCHES}

@@ -189,7 +189,7 @@ def _write_story(out: Path, plan: EvolvePlan, controller: HRFEvoController, foun
     """Write the history and its picture."""
     losses = [[None if f is None else -f for f in one["fitness"]] for one in controller.history]
     incumbent = -(controller.incumbent.fitness or math.nan)
-    figure = generations(losses, incumbent, "Loss where it is chosen (nats per token)")
+    figure = generations(losses, incumbent, "Loss less the incumbent's (nats per token)")
     (out / PICTURE).write_bytes(png(figure))
     outcome = found.outcome
     story = {

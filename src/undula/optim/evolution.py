@@ -47,7 +47,12 @@ class Outcome:
     @property
     def verdict(self) -> str:
         """What happened, in one line."""
-        number = f"{-self.gain:+.4f} ± {self.error:.4f} nats on {self.windows} windows that chose nothing"
+        if not self.windows:
+            return f"kept the incumbent: none of {self.candidates} candidates was better where it was chosen"
+        # Two digits of the error, at least four decimals.
+        small = 0 < self.error < 1e-3
+        digits = 1 - math.floor(math.log10(self.error)) if small else 4
+        number = f"{-self.gain:+.{digits}f} ± {self.error:.{digits}f} nats on {self.windows} windows that chose nothing"
         if self.applied:
             return f"applied: {number}"
         return f"kept the incumbent: no candidate was better beyond noise (the best of {self.candidates}: {number})"

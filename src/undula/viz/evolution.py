@@ -10,17 +10,19 @@ from undula.viz.style import COLOURS, INK, grid_of_axes, styled
 
 @styled
 def generations(losses: Sequence[Sequence[float | None]], incumbent: float, quantity: str) -> Figure:
-    """Draw the loss of everybody in each generation, their best and their mean with one standard deviation.
+    """Draw by how much everybody in each generation misses the incumbent, their best, and their mean with its spread.
+
+    The axis is linear as far as the best gains, and logarithmic beyond: a few candidates are always very bad.
 
     Args:
         losses: of each generation, one for each candidate; None where it was not finite.
-        incumbent: the loss of what there was before: a line across.
+        incumbent: the loss of what there was before: the line at 0.
         quantity: what the losses are, with their unit.
 
     Raises:
         ValueError: when there is no generation, or one without a finite loss.
     """
-    found = [np.array([loss for loss in row if loss is not None], dtype=np.float64) for row in losses]
+    found = [np.array([loss - incumbent for loss in row if loss is not None], dtype=np.float64) for row in losses]
     if not found or not all(len(row) for row in found):
         raise ValueError("no finite loss in some generation, or no generation; give at least one for each")
     figure, axes = grid_of_axes(1, 1, 3.6)
@@ -32,7 +34,8 @@ def generations(losses: Sequence[Sequence[float | None]], incumbent: float, quan
     ax.fill_between(number, mean - spread, mean + spread, color=COLOURS[0], alpha=0.2, linewidth=0)
     ax.plot(number, mean, color=COLOURS[0], linewidth=2, label="mean ± standard deviation")
     ax.plot(number, [row.min() for row in found], color=COLOURS[1], linewidth=2, label="best")
-    ax.axhline(incumbent, color=INK, linestyle="--", linewidth=1.2, label="incumbent")
+    ax.axhline(0.0, color=INK, linestyle="--", linewidth=1.2, label="incumbent")
+    ax.set_yscale("symlog", linthresh=max(1e-6, *(abs(row.min()) for row in found)))
     ax.set(title="Evolution of the basis", xlabel="Generation", ylabel=quantity)
     ax.set_xticks(number[:: -(-len(number) // 20)])
     ax.legend(loc="upper right")
