@@ -129,4 +129,6 @@ def _show(report: "Report", title: str, screen: Console) -> None:
         screen.print(f"critical: {', '.join(c.name for c in report.critical)}", style="bold red")
     if report.not_run:
         screen.print(f"not run: {', '.join(c.name for c in report.not_run)}")
+    for line in report.recommendations:
+        screen.print(line, soft_wrap=True)
     screen.print(f"{report.score:.1f} of 100: {report.verdict}", style="bold")
