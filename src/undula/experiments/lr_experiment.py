@@ -140,13 +140,12 @@ def lr_experiment(
         found = judged(arms, cells, [_reached(folder, target_perplexity) for folder in runner.folders])
         _draw(out, cells, runner.folders)
         _write_sample(out, found, runner.folders)
-    written = dataclasses.replace(found, files=tuple(sorted(p for p in out.iterdir() if p.is_file())))
-    figures = {name: value for name, value in to_dict(written).items() if name != "files"}
-    config = {"target_perplexity": target_perplexity, "level": LEVEL, "seeds": seeds}
-    config["arms_trained"] = [recorded(arm, prepared) for arm in arms]
-    write_flushed(out / RESULTS, json.dumps(json_safe({**figures, **config}), indent=1, allow_nan=False) + "\n")
-    append_records(runner.results, make_records("learning rate", [(config, figures)], plan.setting))
-    return dataclasses.replace(written, files=tuple(dict.fromkeys((*written.files, out / RESULTS))))
+    asked = {"target_perplexity": target_perplexity, "level": LEVEL, "seeds": seeds}
+    asked["arms_trained"] = [recorded(arm, prepared) for arm in arms]
+    figures = {name: value for name, value in to_dict(found).items() if name != "files"}
+    write_flushed(out / RESULTS, json.dumps(json_safe({**figures, **asked}), indent=1, allow_nan=False) + "\n")
+    append_records(runner.results, make_records("learning rate", [(asked, figures)], plan.setting))
+    return dataclasses.replace(found, files=tuple(sorted(path for path in out.iterdir() if path.is_file())))
 
 
 def epochs_of(config: TrainConfig, epochs: float, cache_dir: Path | None = None) -> TrainConfig:
