@@ -10,6 +10,7 @@ from undula.experiments.codec import load_codec_run as load_codec_run
 from undula.experiments.codec import train_codec as train_codec
 from undula.experiments.compare import compare as compare
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
+from undula.experiments.evolve import evolve_run as evolve_run
 from undula.experiments.run import load_run as load_run
 from undula.experiments.run import train_run as train_run
 from undula.experiments.translation import load_translator as load_translator
@@ -112,8 +113,10 @@ from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.nn.wavelet import EnhancedWaveletTransform as EnhancedWaveletTransform
 from undula.nn.wavelet import WaveletTransform as WaveletTransform
 from undula.nn.wavelet_basis import WaveletBasis as WaveletBasis
+from undula.optim.basis import BasisFunction as BasisFunction
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
+from undula.optim.evolution import HRFEvoController as HRFEvoController
 from undula.optim.schedule import create_optimized_scheduler as create_optimized_scheduler
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer
 from undula.recipes.audio import AUDIO_RECIPES as AUDIO_RECIPES
@@ -127,6 +130,7 @@ from undula.training.spectral_trainer import SpectralTrainer as SpectralTrainer
 from undula.training.translation_config import TranslationTrainConfig as TranslationTrainConfig
 from undula.validation.dataset import DatasetValidator as DatasetValidator
 from undula.validation.perplexity import PerplexityValidator as PerplexityValidator
+from undula.validation.spectral_gap import SpectralGapAnalyzer as SpectralGapAnalyzer
 from undula.wave import Wave as Wave
 from undula.wave import plot_wave_series as plot_wave_series
 

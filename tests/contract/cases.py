@@ -74,11 +74,13 @@ OPTIONS = {
     "stochastic_wavelet": [
         {},
         {"levels": 2, "wavelets": ("db1", "sym4"), "sampling_ratio": 1.0},
+        {"levels": 2, "wavelets": ((0.4, -0.3),), "sampling_ratio": 1.0},
     ],
     "wavelet_attention": [
         {"window": 3, "levels": 2, "rotary_base": 10.0},
         {"window": 1, "levels": 1, "wavelets": ("db1",), "short_conv": 3, "dropout": 0.2},
         {"window": 2, "levels": 3, "wavelets": ("db1", "sym4")},
+        {"window": 2, "levels": 2, "wavelets": ("db2", (0.4, -0.3))},
         {},
     ],
 }

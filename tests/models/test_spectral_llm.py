@@ -57,6 +57,7 @@ EFFECTS = {
 BESIDE = {
     "spectral_gap_analysis",
     "enable_evolution",
+    "evolution_every",
     "evolution_population",
     "evolution_generations",
     "learning_rate",

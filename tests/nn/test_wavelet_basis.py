@@ -4,7 +4,7 @@ import pytest
 import pywt
 import torch
 
-from undula.nn.wavelet_basis import WaveletBasis
+from undula.nn.wavelet_basis import WaveletBasis, angle_rows
 
 CPU = torch.device("cpu")
 
@@ -48,6 +48,31 @@ def test_the_weights_are_those_that_mix_and_learn():
     assert WaveletBasis(("db2",), 2).weights().tolist() == [[1.0]] * 2
 
 
+def test_a_wavelet_by_its_angles_is_the_named_one_until_they_are_turned():
+    names = ("db4", "sym6")
+    basis, named = (WaveletBasis(wavelets, 3).double() for wavelets in (angle_rows(names), names))
+    basis.mix.data = named.mix.data = torch.randn(3, 2, dtype=torch.float64)
+    torch.testing.assert_close(basis(CPU), named(CPU), atol=1e-6, rtol=0)
+    one = WaveletBasis(angle_rows(("db4",)), 2)
+    torch.testing.assert_close(one(CPU), WaveletBasis(("db4",), 2)(CPU), atol=1e-6, rtol=0)
+    assert list(one.state_dict()) == ["angles"]
+    assert list(WaveletBasis(names, 2).state_dict()) == ["mix"]
+    before = one(CPU)
+    one.angles += 0.1
+    assert (one(CPU) - before).abs().max() > 1e-2
+    low = one.bfloat16()(CPU)[0]
+    # Still orthogonal to the last bit: rounded angles are angles.
+    assert (low @ low).item() == pytest.approx(1.0, abs=1e-12)
+    assert (low[:-2] @ low[2:]).abs().item() < 1e-12
+
+
+def test_rows_of_angles_are_of_one_length():
+    rows = angle_rows(("db1", "db2", (0.3, 0.2, 0.1)))
+    assert rows[0] == [0.0, 0.0, 0.0]
+    assert rows[1] == pytest.approx([torch.pi / 12, 0.0, 0.0], abs=1e-9)
+    assert rows[2] == [0.3, 0.2, 0.1]
+
+
 @pytest.mark.parametrize(
     ("names", "levels", "message"),
     [
@@ -55,6 +80,7 @@ def test_the_weights_are_those_that_mix_and_learn():
         ((), 2, r"wavelets=\(\) with levels=2"),
         (("db2",), 0, "levels=0; wanted at least one of each"),
         (("db2", "bior2.2"), 2, "orthogonal"),
+        (((),), 2, "have no angle to turn"),
     ],
 )
 def test_bad_input(names, levels, message):

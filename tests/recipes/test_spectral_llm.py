@@ -32,6 +32,19 @@ def test_every_value_of_training_is_read(name, nested):
     assert found.optim.min_learning_rate == pytest.approx(0.1 * found.optim.learning_rate)
 
 
+def test_evolution_and_analysis_are_read():
+    """evolution_population was a field that nothing read: 5 gave 20."""
+    run = RECIPES["spectral_llm"]()
+    fields = {"evolution_every": 30, "evolution_population": 5, "evolution_generations": 3}
+    assert described(run, Config(**fields)).evolution == run.evolution
+    found = described(run, Config(**fields, enable_evolution=True, spectral_gap_analysis=True))
+    assert (found.evolution.every, found.evolution.population, found.evolution.generations) == (30, 5, 3)
+    assert found.spectral_gap == 8
+    assert (run.evolution.every, run.spectral_gap) == (0, 0)
+    (rows,) = {str(options["wavelets"]) for options in found.model.backbone.mixer_options.values()}
+    assert rows.startswith("[[0.68")
+
+
 def test_the_model_and_what_the_configuration_does_not_say():
     run = RECIPES["spectral_llm"]()
     assert described(run, SMALL) == run

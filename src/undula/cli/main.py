@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "validate": ("undula.cli.validate", "check a model, its text and its training in one report with a score"),
     "compare": ("undula.cli.compare", "train recipes on identical batches and rank those that pass their audit"),
     "ablate": ("undula.cli.ablate", "train the ablations of Wave-Native GPT and say what each factor brings"),
+    "evolve": ("undula.cli.evolve", "evolve the wavelets of a trained model; the winner has to be better beyond noise"),
     "lr-experiment": ("undula.cli.lr_experiment", "ask whether another learning rate or schedule helps, and judge"),
     "bench": ("undula.cli.bench", "measure speed, memory and error against peers"),
     "show": ("undula.cli.show", "show a run, its learned waves, or the mixers and recipes there are"),

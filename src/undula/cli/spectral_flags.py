@@ -23,6 +23,12 @@ SWITCHES = {
 }
 """Once one is given, those that are not are off, as in the documented scripts; without any the recipe's hold."""
 
+BESIDE = {
+    "spectral_gap_analysis": "measure the spectral gap of features at each score",
+    "enable_evolution": "keep wavelets as rotation angles, which evolution turns in training",
+}
+"""Off unless given; they say nothing about the others."""
+
 NUMBERS: dict[str, tuple[type, str]] = {
     "embed_dim": (int, "width"),
     "hidden_dim": (int, "hidden width of the feed-forward"),
@@ -32,6 +38,8 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "harmonic_bases": (int, "sinusoids of each token"),
     "wavelet_type": (str, "the wavelet of all trees"),
     "wavelet_levels": (int, "their levels"),
+    "evolution_population": (int, "candidates of an evolution"),
+    "evolution_generations": (int, "generations of it"),
 }
 
 INSTEAD = {
@@ -39,17 +47,13 @@ INSTEAD = {
     "num_workers": "texts are read from memory; leave it out",
     "log_file": "redirect the output: undula ... 2> FILE",
     "checkpoint_path": "give the folder of a run, or --out with the folder of one that was stopped",
-    "spectral_gap_analysis": "it changes no check and no model here; leave it out",
-    "enable_evolution": "this verb trains one model as it is described; leave it out",
-    "evolution_population": "this verb trains one model as it is described; leave it out",
-    "evolution_generations": "this verb trains one model as it is described; leave it out",
 }
 """Flags of the documented scripts that are refused, and what to do."""
 
 
 def add_model_flags(reader: ArgumentParser) -> None:
     """Add the flags that describe a SpectralLLM, and those that are refused with a word of advice."""
-    for name, purpose in SWITCHES.items():
+    for name, purpose in (SWITCHES | BESIDE).items():
         reader.add_argument(f"--{name}", action="store_true", help=f"{RECIPE}: {purpose}")
     for name, (kind, purpose) in NUMBERS.items():
         reader.add_argument(f"--{name}", type=kind, help=f"{RECIPE}: {purpose} (default: the recipe's)")
@@ -66,7 +70,9 @@ def given(asked: Any) -> list[str]:
     for name, advice in INSTEAD.items():
         if getattr(asked, name) is not None:
             raise ValueError(f"--{name}: {advice}")
-    return [name for name in SWITCHES if getattr(asked, name)] + [n for n in NUMBERS if getattr(asked, n) is not None]
+    return [name for name in SWITCHES | BESIDE if getattr(asked, name)] + [
+        n for n in NUMBERS if getattr(asked, n) is not None
+    ]
 
 
 def spectral_run(asked: Any, recipe: str | None, training: Mapping[str, Any]) -> TrainConfig:
@@ -84,6 +90,9 @@ def spectral_run(asked: Any, recipe: str | None, training: Mapping[str, Any]) ->
     trained = {name: value for name, value in training.items() if value is not None}
     name = recipe or RECIPE
     if name == RECIPE:
+        evolved = sorted(name for name in flags if name.startswith("evolution_"))
+        if evolved and not asked.enable_evolution:
+            raise ValueError(f"--{evolved[0]} without --enable_evolution; give both, or neither")
         run = described(RECIPES[RECIPE](), changed(SMALL, _described(asked, flags)))
         return trained_as(run, trained)
     if flags:
@@ -95,7 +104,7 @@ def spectral_run(asked: Any, recipe: str | None, training: Mapping[str, Any]) ->
 
 
 def _described(asked: Any, flags: list[str]) -> dict[str, Any]:
-    numbers = {name: getattr(asked, name) for name in flags if name in NUMBERS}
+    values = {name: getattr(asked, name) for name in flags}
     if not any(name in SWITCHES for name in flags):
-        return numbers
-    return numbers | {name: name in flags for name in SWITCHES}
+        return values
+    return values | {name: name in flags for name in SWITCHES}

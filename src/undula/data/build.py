@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tokenizers
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
@@ -51,11 +52,36 @@ class Prepared:
         """Number of ids; the width of the model's output."""
         return len(self.tokenizer)
 
-    def train_windows(self, *, seed: int, length: int) -> TrainWindows | TaskWindows:
-        """Return `length` random training windows of `block_size` tokens."""
+    def train_windows(self, *, seed: int, length: int, reserved: int = 0) -> TrainWindows | TaskWindows:
+        """Return `length` random training windows of `block_size` tokens, none of which reads a reserved one."""
         if self.task is not None:
             return TaskWindows(self.task, self.config.block_size, seed=seed, length=length)
-        return TrainWindows(self.train, self.config.block_size, seed=seed, length=length)
+        tokens = self._reserved_tokens(reserved)
+        return TrainWindows(self.train, self.config.block_size, seed=seed, length=length, reserved=tokens)
+
+    def reserved_windows(self, number: int) -> EvalWindows | TaskWindows:
+        """Return so many windows, side by side at the end of the training text, that `train_windows` can leave out.
+
+        They may choose among models: they are neither trained on nor scored. Of a task they are episodes of their own.
+
+        Raises:
+            ValueError: when the training text has not as many.
+        """
+        size = self.config.block_size
+        if self.task is not None:
+            return TaskWindows(self.task, size, seed=self.config.split_seed + 1, length=number, held_out=True)
+        wanted = self._reserved_tokens(number)
+        if len(self.train) < wanted:
+            raise ValueError(
+                f"the training text has {len(self.train)} tokens, {number} windows of block_size={size} need {wanted}; "
+                "give more text, or fewer windows"
+            )
+        tokens = self.train.tokens[len(self.train) - wanted :]
+        end = TokenStream(tokens, np.array([0, wanted], dtype=np.int64), self.train.token_bytes)
+        return EvalWindows(end, size, rest="dropped")
+
+    def _reserved_tokens(self, number: int) -> int:
+        return number * self.config.block_size + 1 if number else 0
 
     def eval_windows(self, block_size: int | None = None) -> EvalWindows | TaskWindows:
         """Return the windows that cover the held-out stream, or held-out episodes of a task.

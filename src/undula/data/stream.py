@@ -140,17 +140,20 @@ class TrainWindows(Dataset[dict[str, Tensor]]):
         block_size: tokens in one window.
         seed: another seed gives other windows.
         length: number of items, e.g. steps times batch size.
+        reserved: tokens at the end of the stream that no window reads.
 
     Raises:
         ValueError: when the stream is shorter than one window and the token after it.
     """
 
-    def __init__(self, stream: TokenStream, block_size: int, *, seed: int, length: int) -> None:
-        if len(stream) < block_size + 1:
+    def __init__(self, stream: TokenStream, block_size: int, *, seed: int, length: int, reserved: int = 0) -> None:
+        if len(stream) - reserved < block_size + 1:
+            kept = f", {reserved} of them reserved" if reserved else ""
             raise ValueError(
-                f"the training text has {len(stream)} tokens; one window of block_size={block_size} needs "
+                f"the training text has {len(stream)} tokens{kept}; one window of block_size={block_size} needs "
                 f"{block_size + 1}: give more text or a smaller block_size"
             )
+        self.positions = len(stream) - reserved - block_size
         self.stream = stream
         self.block_size = block_size
         self.seed = seed
@@ -164,7 +167,7 @@ class TrainWindows(Dataset[dict[str, Tensor]]):
         if not 0 <= index < self.length:
             raise IndexError(f"window {index} of {self.length}")
         digest = hashlib.blake2b(struct.pack("<qq", self.seed, index), digest_size=8).digest()
-        return (int.from_bytes(digest, "little") * (len(self.stream) - self.block_size)) >> 64
+        return (int.from_bytes(digest, "little") * self.positions) >> 64
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         start = self.start(index)

@@ -22,6 +22,7 @@ from undula.data.stream import EvalWindows
 from undula.experiments.folder import CONFIG, newest, open_run, read_values, trained
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
+from undula.models.evolvable import evolvable
 from undula.ops.metrics import Metrics
 from undula.training.audio_config import AUDIO_CODEC
 from undula.training.config import TrainConfig
@@ -107,7 +108,7 @@ def train_run(
         model = _build_model(config, prepared.tokenizer)
         model.model.use_counts(prepared.train.counts())
         old = to_dict(read_config(out)) if resume else None
-        checkpoint = open_run(out, to_dict(config), old, partial(_check_text, prepared=prepared))
+        checkpoint = open_run(out, to_dict(config), old, partial(check_text, prepared=prepared))
         trainer = RunTrainer(model, config, TextTask(model, config, prepared), out, progress)
         validation = trained(trainer, checkpoint)
     return RunResult(
@@ -194,7 +195,7 @@ def evaluate_run(
     run = load_run(folder)
     if data is None:
         prepared = prepare(run.config.data, cache_dir)
-        _check_text(run.checkpoint, prepared)
+        check_text(run.checkpoint, prepared)
         windows = prepared.eval_windows(length)
     else:
         size = length or run.config.data.eval_block_size or run.config.data.block_size
@@ -205,23 +206,27 @@ def evaluate_run(
     return evaluate(run.model, windows, min(rows, run.config.eval_batch_size), piece)
 
 
-def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
-    """The configuration with what only the data know, and a path that means the same from any folder."""
-    source = Path(config.data.source)
-    data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
-    return dataclasses.replace(
-        config, data=data, model=dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
-    )
+def check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:
+    """Do nothing where a checkpoint was trained on a text.
 
-
-def _build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> UndulaForCausalLM:
-    pad, eos = (cast(int, i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id))
-    return UndulaForCausalLM(UndulaConfig(model=to_dict(config.model), pad_token_id=pad, eos_token_id=eos))
-
-
-def _check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:
+    Raises:
+        ValueError: where it was another one.
+    """
     if checkpoint.data != prepared.fingerprint:
         raise ValueError(
             f"{prepared.config.source} is no longer the text that {checkpoint.path} was trained on; "
             "bring the old text back, or start a new run"
         )
+
+
+def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
+    """The configuration with what only the data know, and a path that means the same from any folder."""
+    source = Path(config.data.source)
+    data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
+    model = evolvable(config.model) if config.evolution.every else config.model
+    return dataclasses.replace(config, data=data, model=dataclasses.replace(model, vocab_size=prepared.vocab_size))
+
+
+def _build_model(config: TrainConfig, tokenizer: PreTrainedTokenizerFast) -> UndulaForCausalLM:
+    pad, eos = (cast(int, i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id))
+    return UndulaForCausalLM(UndulaConfig(model=to_dict(config.model), pad_token_id=pad, eos_token_id=eos))

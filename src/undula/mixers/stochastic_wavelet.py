@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long, looking_back
-from undula.nn.wavelet_basis import WaveletBasis
+from undula.nn.wavelet_basis import Wavelet, WaveletBasis
 from undula.ops.band_sampling import band_sum, sampled_band_sum
 from undula.ops.wavelet_tree import causal_tree
 from undula.shapes import PaddingMask, Sequence
@@ -46,7 +46,7 @@ class StochasticWavelet(Mixer):
     traits = Traits(bidirectional=False, bounded_state=True, cost="T", source="SpectralLLM, stochastic transform")
 
     def __init__(
-        self, d_model: int, *, levels: int = 3, wavelets: Iterable[str] = ("db2",), sampling_ratio: float = 0.5
+        self, d_model: int, *, levels: int = 3, wavelets: Iterable[Wavelet] = ("db2",), sampling_ratio: float = 0.5
     ) -> None:
         super().__init__()
         if not 0 < sampling_ratio <= 1:
@@ -67,7 +67,7 @@ class StochasticWavelet(Mixer):
         num_heads: int,
         *,
         levels: int = 3,
-        wavelets: Iterable[str] = ("db2",),
+        wavelets: Iterable[Wavelet] = ("db2",),
         sampling_ratio: float = 0.5,
     ) -> "StochasticWavelet":
         """Build the mixer; it has no heads."""

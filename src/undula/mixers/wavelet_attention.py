@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long, looking_back
 from undula.nn.norms import RMSNorm
 from undula.nn.short_conv import CausalConv
-from undula.nn.wavelet_basis import WaveletBasis
+from undula.nn.wavelet_basis import Wavelet, WaveletBasis
 from undula.ops.conv import continued_conv
 from undula.ops.rotary import rotate_at
 from undula.ops.wavelet_attention import rows_at, tree_attention, tree_step
@@ -82,7 +82,7 @@ class WaveletAttention(Mixer):
         *,
         window: int = 16,
         levels: int = 4,
-        wavelets: Iterable[str] = ("db2",),
+        wavelets: Iterable[Wavelet] = ("db2",),
         short_conv: int = 0,
         rotary_base: float = 100.0,
         dropout: float = 0.0,

@@ -6,6 +6,7 @@ from typing import Any
 
 from undula import config as plain
 from undula.models.config import BackboneConfig, EmbeddingConfig, ModelConfig, SignalConfig
+from undula.optional import late_import
 
 SECTIONS = ("model", "training", "data")
 """Parts of a nested configuration; a key may stand in any of them."""
@@ -37,10 +38,11 @@ class Config:
         wavelet_levels: their levels.
         use_adaptive_basis: mix its filter, learned for each level, with those of `wavelet_families`.
         wavelet_families: wavelets that are mixed.
-        spectral_gap_analysis, enable_evolution, evolution_population, evolution_generations: what validation and
-            evolution do beside training; they do not change the model.
+        spectral_gap_analysis: measure the spectral gap of features at each score.
+        enable_evolution: keep the wavelets as rotation angles, which evolution may turn in training.
+        evolution_every, evolution_population, evolution_generations: steps between two evolutions, and their size.
         learning_rate, weight_decay, warmup_steps, batch_size: of training.
-        use_mps: optimise for Apple silicon.
+        use_mps: optimise for Apple silicon; the model computes the same.
         seq_length, stride, validate_sequences: of the windows that texts are cut into; stride None: seq_length.
 
     Raises:
@@ -71,6 +73,7 @@ class Config:
     wavelet_families: tuple[str, ...] = ("db4", "sym4")
     spectral_gap_analysis: bool = False
     enable_evolution: bool = False
+    evolution_every: int = 500
     evolution_population: int = 20
     evolution_generations: int = 10
     learning_rate: float = 3e-4
@@ -149,5 +152,9 @@ class Config:
             ),
         )
 
-    def _wavelets(self) -> list[str]:
-        return list(dict.fromkeys((self.wavelet_type, *(self.wavelet_families if self.use_adaptive_basis else ()))))
+    def _wavelets(self) -> list[Any]:
+        names = list(dict.fromkeys((self.wavelet_type, *(self.wavelet_families if self.use_adaptive_basis else ()))))
+        if not self.enable_evolution:
+            return names
+        # Late: this file is read for `--help`, which torch would hold up.
+        return late_import("undula.nn.wavelet_basis").angle_rows(names)

@@ -33,20 +33,33 @@ KEYS = {
 }
 """Where a run keeps what `Config` says of training."""
 
+EVOLUTION = {
+    "evolution_every": "evolution.every",
+    "evolution_population": "evolution.population",
+    "evolution_generations": "evolution.generations",
+}
+"""Where a run keeps what `Config` says of evolution, if that is enabled."""
+
+ANALYSED = 8
+"""Held-out windows whose spectral gap is measured, if that is asked for."""
+
 
 def described(run: TrainConfig, config: Config) -> TrainConfig:
     """Return a run that trains a SpectralLLM as its configuration says: the model, and how it is trained.
 
     Windows lie side by side (`stride`) and are checked (`validate_sequences`) in every run; both concern
-    `EnhancedTextDataset`, where `SpectralTrainer.loader` reads them. The number of tokens is the tokenizer's, and texts
-    may be of any length.
+    `EnhancedTextDataset`, where `SpectralTrainer.loader` reads them. A run takes Apple's GPU where there is one
+    (`use_mps`). The number of tokens is the tokenizer's, and texts may be of any length.
 
     Args:
         run: gives what the configuration does not say: text, steps, betas, how often is scored.
         config: the model and its training.
     """
     model = changed(config.model(), {"context_length": None})
-    return trained_as(changed(run, {"model": model}), {name: getattr(config, name) for name in KEYS})
+    beside = {"spectral_gap": ANALYSED} if config.spectral_gap_analysis else {}
+    if config.enable_evolution:
+        beside |= {path: getattr(config, name) for name, path in EVOLUTION.items()}
+    return trained_as(changed(run, {"model": model, **beside}), {name: getattr(config, name) for name in KEYS})
 
 
 def trained_as(run: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:

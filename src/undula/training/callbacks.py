@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from undula.training.config import RunConfig
 from undula.training.records import METRICS, Listener, append_line
-from undula.training.task import Task
+from undula.training.task import NEWS, Task
 
 
 class Timetable(TrainerCallback):
@@ -99,6 +99,7 @@ class Recorder(TrainerCallback):
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs.get("grad_norm"),
             **self.task.line(logs, items_per_second),
+            **{name: value for name, value in logs.items() if name.startswith(NEWS)},
         }
         self._write(state, line)
         pace = (now - self.started) / (step - self.first_step)

@@ -31,6 +31,28 @@ class CurriculumConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvolutionConfig:
+    """Evolution of the wavelets' rotation angles while training goes on; see `HRFEvoController`."""
+
+    every: int = 0
+    """Steps between two evolutions; 0: none."""
+    population: int = 8
+    generations: int = 2
+    windows: int = 32
+    """Windows that choose, and as many again that confirm: of the end of the training text, which is not trained on."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("every", 0), ("population", 2), ("generations", 1), ("windows", 8)):
+            if getattr(self, name) < least:
+                raise ValueError(f"evolution.{name}={getattr(self, name)}; wanted at least {least}")
+
+    @property
+    def reserved(self) -> int:
+        """Windows that are not trained on."""
+        return 2 * self.windows if self.every else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What decides a run, whatever it trains.
 
@@ -97,6 +119,8 @@ class TrainConfig(RunConfig):
         settling: share of the steps after which a model that settles on some of its harmonics does so; 0 for others.
         annealing_steps: steps over which the share of the embedding table beside wave packets falls from 1 to 0; 0 for
             models without one.
+        evolution: how the wavelets evolve, in models that have some.
+        spectral_gap: held-out windows whose features' spectral gap is measured at each score; 0: none.
         eval_batch_size: held-out windows in one forward pass.
         piece: tokens that the model reads at a time, in training and in scoring, carrying its state with the gradient:
             the same loss in the memory of one piece, see `loss_in_pieces`; 0: all of a window.
@@ -111,6 +135,8 @@ class TrainConfig(RunConfig):
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     settling: float = 0.0
     annealing_steps: int = 0
+    evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    spectral_gap: int = 0
     eval_batch_size: int = 64
     piece: int = 0
 
@@ -122,8 +148,10 @@ class TrainConfig(RunConfig):
             raise ValueError(
                 f"piece={self.piece} with loss.kind={self.loss.kind!r}, which needs windows whole; piece=0"
             )
-        if self.eval_batch_size < 1:
-            raise ValueError(f"eval_batch_size={self.eval_batch_size}; wanted at least 1")
+        if self.eval_batch_size < 1 or self.spectral_gap < 0:
+            raise ValueError(
+                f"eval_batch_size={self.eval_batch_size}, spectral_gap={self.spectral_gap}; wanted at least 1 and 0"
+            )
         self._check_annealing()
         self._check_curriculum()
         self._check_settling()

@@ -58,6 +58,24 @@ class LoaderBatches(IterableDataset[Any]):
             yield from batches
 
 
+def first_rows(loader: DataLoader[Any], number: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return so many inputs and targets of a loader, or all it has; of a shuffled one always the same.
+
+    Raises:
+        ValueError: when it has none, or they are of different lengths.
+    """
+    rows: list[tuple[Tensor, Tensor]] = []
+    for batch in LoaderBatches(loader, len(loader), seed):
+        rows += zip(*pair_of(batch), strict=True)
+        if len(rows) >= number:
+            break
+    lengths = {len(inputs) for inputs, _ in rows}
+    if len(lengths) != 1:
+        raise ValueError(f"windows of {sorted(lengths)} tokens; wanted windows of one length")
+    inputs, labels = zip(*rows[:number], strict=True)
+    return torch.stack(inputs), torch.stack(labels)
+
+
 class LoaderTask(Task):
     """Predict the targets of a loader's batches; scored in nats per token over all batches of another one.
 

@@ -16,14 +16,18 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from undula.data.texts import Encoder, EnhancedTextDataset
 from undula.files import flush, write_flushed
 from undula.models.spectral_llm_config import SECTIONS, Config
+from undula.nn.mps import optimize_for_mps
 from undula.optim.config import OptimConfig
-from undula.training.config import RunConfig
+from undula.optim.evolution import FEWEST
+from undula.training.config import EvolutionConfig, RunConfig
 from undula.training.debugging import debugging
+from undula.training.evolution import Evolution
 from undula.training.flags import Command, FlagFolder
-from undula.training.loader import LoaderTask, LoaderTrainer
+from undula.training.loader import LoaderTask, LoaderTrainer, first_rows
 from undula.training.manifest import newest_whole
 from undula.training.memory import MemoryTracker
 from undula.training.records import METRICS, drop_lines_after
+from undula.training.spectral_gap import SpectralGap
 from undula.training.state import kept_rng, load_tree, save_tree
 from undula.validation.batches import Scorer, evaluate_batches
 from undula.validation.results import plain
@@ -34,6 +38,8 @@ WARM_UP = 500
 """Steps, where neither the call nor the configuration says how many."""
 WINDOWS = ("batch_size", "seq_length", "stride", "validate_sequences")
 """What a configuration says of the windows that texts are cut into."""
+ANALYSED = 8
+"""Windows whose spectral gap is measured."""
 BEST, STATS, SAVED = "best_model.safetensors", "training_stats.json", "saved_models"
 
 log = logging.getLogger(__name__)
@@ -45,12 +51,17 @@ class SpectralTrainer:
     An error of the model or of the data ends the training: no batch is left out, and no number is made up for it. In
     debug mode (UNDULA_DEBUG=1) the batch is kept below `debug`. One process alone obeys flags.
 
+    With `enable_evolution` the wavelets evolve every `evolution_every` steps: the first 64 windows of `val_loader`
+    choose and confirm, so that its score is no longer that of text which chose nothing. `spectral_gap_analysis` adds
+    the gap of its first 8 windows to the log. `use_mps` goes through `optimize_for_mps`.
+
     Args:
         model: called with token ids (B, T); returns scores (B, T, V), an object or dictionary with `logits`, or a tuple
             that begins with them. Trained in place.
-        config: has `learning_rate`, and may have `weight_decay`, `warmup_steps` and `seed`, and what `loader` reads:
-            attributes (`Config`), keys, or keys of the dictionaries `training`, `data` and `model` in it. What else it
-            has is the model's.
+        config: has `learning_rate`, and may have `weight_decay`, `warmup_steps` and `seed`, what `loader` reads, and
+            `enable_evolution`, `evolution_population`, `evolution_generations`, `evolution_every`,
+            `spectral_gap_analysis`, `use_mps`: attributes (`Config`), keys, or keys of the dictionaries `training`,
+            `data` and `model` in it. What else it has is the model's.
         use_optimized_lr: warm-up and a cosine, see `create_optimized_scheduler`; False: a constant rate.
 
     Raises:
@@ -60,7 +71,8 @@ class SpectralTrainer:
     """
 
     def __init__(self, model: nn.Module, config: Any, use_optimized_lr: bool = True) -> None:
-        self.model, self.config, self.use_optimized_lr = model, config, use_optimized_lr
+        self.model = optimize_for_mps(model) if _setting(config, "use_mps", False) else model
+        self.config, self.use_optimized_lr = config, use_optimized_lr
         rate = _setting(config, "learning_rate", None)
         if rate is None:
             raise ValueError("config has no learning_rate; give one, such as 1e-4")
@@ -115,7 +127,8 @@ class SpectralTrainer:
             resume: go on after the newest whole checkpoint, bit for bit.
 
         Raises:
-            ValueError: for an empty loader, a target without validation, or a folder that holds a run (without resume).
+            ValueError: for an empty loader, a target, an evolution or an analysis without validation, or a folder that
+                holds a run (without resume).
             NonFiniteError: when the loss is NaN or infinite.
         """
         if num_epochs < 1 or len(train_loader) < 1:
@@ -132,6 +145,7 @@ class SpectralTrainer:
             checkpoint = _opened(folder, resume)
             scorer = Scorer(self.model)
             task = LoaderTask(scorer, train_loader, val_loader, self.seed)
+            task.callbacks = self._beside(config, val_loader)
             trainer = LoaderTrainer(scorer, config, task, folder)
             flags = None if output_dir is None else FlagFolder(folder.parent / SAVED)
             keeper = Keeper(self.model, task, folder, flags, target_perplexity)
@@ -142,6 +156,27 @@ class SpectralTrainer:
             trainer.train(resume_from_checkpoint=checkpoint)
             self._finish(keeper, memory, trainer.state.global_step)
         return keeper.history
+
+    def _beside(self, run: RunConfig, val_loader: DataLoader[Any] | None) -> list[TrainerCallback]:
+        """What goes on beside training, as the configuration says."""
+        wanted = [name for name in ("enable_evolution", "spectral_gap_analysis") if _setting(self.config, name, False)]
+        if not wanted:
+            return []
+        if val_loader is None:
+            raise ValueError(f"{wanted[0]} needs windows that are held out; give a val_loader")
+        inputs, labels = first_rows(val_loader, 2 * EvolutionConfig.windows, self.seed)
+        found: list[TrainerCallback] = []
+        if "enable_evolution" in wanted:
+            if len(inputs) < 2 * FEWEST:
+                raise ValueError(f"val_loader has {len(inputs)} windows; enable_evolution needs at least {2 * FEWEST}")
+            names = {"every": "evolution_every", "population": "evolution_population"}
+            names["generations"] = "evolution_generations"
+            said = {name: _setting(self.config, field, getattr(Config, field)) for name, field in names.items()}
+            plan = EvolutionConfig(**said, windows=len(inputs) // 2)
+            found.append(Evolution(plan, *([(inputs[i::2], labels[i::2])] for i in (0, 1)), seed=self.seed))
+        if "spectral_gap_analysis" in wanted:
+            found.append(SpectralGap(inputs[:ANALYSED], run.eval_every, run.steps))
+        return found
 
     def _finish(self, keeper: "Keeper", memory: MemoryTracker, steps: int) -> None:
         stats = memory.stats()

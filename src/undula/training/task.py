@@ -2,13 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from undula.training.objective import Means
+
+NEWS = ("evolution_", "spectral_")
+"""What the names of numbers begin with that callbacks tell."""
+
+
+@runtime_checkable
+class Teller(Protocol):
+    """A callback that has something to tell at the next log."""
+
+    def take(self) -> dict[str, float]:
+        """Return numbers by name, each once; the names begin as `NEWS` says."""
+        ...
 
 
 class Task(ABC):
@@ -30,6 +42,11 @@ class Task(ABC):
     parts: Means
     tokenizer: PreTrainedTokenizerFast | None = None
     callbacks: Sequence[TrainerCallback] = ()
+
+    def news(self) -> dict[str, float]:
+        """Return what the callbacks have to tell since the last call."""
+        tellers = [callback for callback in self.callbacks if isinstance(callback, Teller)]
+        return {name: value for teller in tellers for name, value in teller.take().items()}
 
     @abstractmethod
     def items(self, length: int) -> Dataset[Any]:

@@ -12,9 +12,11 @@ from undula.ops.metrics import Metrics
 from undula.training.annealing import Annealing
 from undula.training.config import TrainConfig
 from undula.training.curriculum import Curriculum
+from undula.training.evolution import Evolution
 from undula.training.objective import PARTS, Objective
 from undula.training.records import Progress
 from undula.training.settling import Settling
+from undula.training.spectral_gap import SpectralGap
 from undula.training.task import Task
 from undula.validation.evaluate import evaluate
 
@@ -39,11 +41,12 @@ class TextTask(Task):
         annealing = [Annealing(config.annealing_steps)] if config.annealing_steps else []
         curriculum = [Curriculum(config.curriculum, config.steps)] if config.curriculum.share else []
         settling = [Settling(round(config.settling * config.steps))] if config.settling else []
-        self.callbacks = [*annealing, *curriculum, *settling]
+        self.callbacks = [*annealing, *curriculum, *settling, *self._evolution(), *self._gap()]
 
     def items(self, length: int) -> TrainWindows | TaskWindows:
         """Return random windows."""
-        return self.prepared.train_windows(seed=self.config.seed, length=length)
+        reserved = self.config.evolution.reserved
+        return self.prepared.train_windows(seed=self.config.seed, length=length, reserved=reserved)
 
     def batch(self, items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return windows as one batch."""
@@ -67,3 +70,25 @@ class TextTask(Task):
             "tokens_per_second": items_per_second * self.config.data.block_size,
         }
         return line | {name: value for name, value in logs.items() if name in PARTS}
+
+    def _gap(self) -> list[SpectralGap]:
+        number = min(self.config.spectral_gap, len(self.held_out))
+        if not number:
+            return []
+        ids = joined(self.held_out[i] for i in range(number))["input_ids"]
+        return [SpectralGap(ids, self.config.eval_every, self.config.steps)]
+
+    def _evolution(self) -> list[Evolution]:
+        plan = self.config.evolution
+        if not plan.every:
+            return []
+        windows, size = self.prepared.reserved_windows(plan.reserved), self.config.eval_batch_size
+        # Every second window each: side by side, both halves would be different texts.
+        halves = [
+            [
+                joined(windows[i] for i in range(first + 2 * start, 2 * min(start + size, plan.windows), 2))
+                for start in range(0, plan.windows, size)
+            ]
+            for first in (0, 1)
+        ]
+        return [Evolution(plan, *halves, seed=self.config.seed)]

@@ -118,8 +118,9 @@ class RunTrainer(Trainer):
         return (loss, {}) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log, with the means of the loss's parts since the last log of training."""
-        super().log({**logs, **(self.task.parts.take() if "loss" in logs else {})}, *args, **kwargs)
+        """Log; training with the means of the loss's parts, and what callbacks tell, since the last log of it."""
+        more = {**self.task.parts.take(), **self.task.news()} if "loss" in logs else {}
+        super().log({**logs, **more}, *args, **kwargs)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
