@@ -11,6 +11,7 @@ from undula.experiments.codec import train_codec as train_codec
 from undula.experiments.compare import compare as compare
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
 from undula.experiments.evolve import evolve_run as evolve_run
+from undula.experiments.lr_experiment import lr_experiment as lr_experiment
 from undula.experiments.run import load_run as load_run
 from undula.experiments.run import train_run as train_run
 from undula.experiments.translation import load_translator as load_translator

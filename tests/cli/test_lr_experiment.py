@@ -87,7 +87,7 @@ def test_the_arms_are_those_that_the_flags_describe(text, tmp_path, handed):
             ["--recipe", "smoke", "--num_layers", "1", "steps=9"],
             "--num_layers describes a SpectralLLM, and --recipe is",
         ),
-        (["--evolution_generations", "3", "steps=9"], "says nothing without --enable_evolution"),
+        (["--num_workers", "2", "steps=9"], "--num_workers: texts are read from memory"),
         (["--use_mps", "steps=9"], "--use_mps, and this machine has no Apple GPU"),
         (["--recipe", "smoek", "steps=9"], "did you mean 'smoke'?"),
     ],

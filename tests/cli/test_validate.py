@@ -36,6 +36,13 @@ def test_the_report_is_shown_and_written(trained, tmp_path, instant, capsys):
     assert (written["score"], written["verdict"]) == (100.0, "PASSED WITH WARNINGS")
 
 
+def test_the_spectral_gap_is_measured_when_it_is_asked_for(trained, tmp_path, instant):
+    asked = instant([check("leak", True, "critical", "")])
+    for words in ([], ["--spectral_gap_analysis"]):
+        assert main(["validate", str(trained), "--out", str(tmp_path), *words]) == 0
+    assert [options.gap_windows for options in asked] == [0, 8]
+
+
 def test_a_critical_failure_decides_the_exit_code(trained, tmp_path, instant, capsys):
     instant([check("leak", False, "critical", ""), *[check(name, True, "critical", "") for name in "abcdefghij"]])
     assert main(["validate", str(trained), "--out", str(tmp_path)]) == 1
@@ -73,10 +80,10 @@ FLAGS = {
     "harmonic_bases": (["5"], ("model.signal.harmonics", 5)),
     "wavelet_type": (["sym6"], ("model.backbone.mixer_options.wavelet_attention.wavelets", ["sym6", "db4", "sym4"])),
     "wavelet_levels": (["2"], ("model.backbone.mixer_options.wavelet_attention.levels", 2)),
-    "enable_evolution": ([], ("evolution.every", 500)),
-    "evolution_population": (["3", "--enable_evolution"], ("evolution.population", 3)),
-    "evolution_generations": (["4", "--enable_evolution"], ("evolution.generations", 4)),
     "spectral_gap_analysis": ([], ("spectral_gap", 8)),
+    "enable_evolution": ([], ("evolution.every", 500)),
+    "evolution_population": (["5", "--enable_evolution"], ("evolution.population", 5)),
+    "evolution_generations": (["3", "--enable_evolution"], ("evolution.generations", 3)),
     "dataset_path": (["t.txt"], ("data.source", "t.txt")),
     "vocab_size": (["300"], ("data.vocab_size", 300)),
     "seq_length": (["64"], ("data.block_size", 64)),
@@ -133,8 +140,8 @@ def test_the_self_test_says_what_was_not_caught(text, monkeypatch, capsys):
         (["x", "--embed_dim", "32", "--learning_rate", "1e-3"], "learning_rate, embed_dim: a run is checked as it is"),
         (["--recipe", "smoke", "--use_signal_embed", "--out", "o"], "--use_signal_embed describes a SpectralLLM, and"),
         (["--recipe", "spectral_llm", "--num_samples", "9"], "data.max_bytes=N takes the first documents"),
-        (["x", "--spectral_gap_analysis"], "spectral_gap_analysis: a run is checked as it is"),
-        (["--recipe", "spectral_llm", "--evolution_population", "3", "--out", "o"], "without --enable_evolution"),
+        (["x", "--enable_evolution"], "enable_evolution: a run is checked as it is"),
+        (["--evolution_population", "4", "--out", "o"], "--evolution_population without --enable_evolution"),
         (["x", "--batch_size", "0"], "batch_size=0; wanted at least 1"),
     ],
 )

@@ -15,6 +15,7 @@ from undula.experiments.validate import (
     Options,
     Pairs,
     check_construction,
+    check_gap,
     check_overlap,
     check_reconstruction,
     check_score,
@@ -27,7 +28,9 @@ from undula.nn.wavelet import EnhancedWaveletTransform
 from undula.nn.wavelet_basis import WaveletBasis
 from undula.ops.metrics import Metrics
 from undula.training.config import TrainConfig
+from undula.training.spectral_gap import features_of
 from undula.validation.batches import BatchScore
+from undula.validation.spectral_gap import SpectralGapAnalyzer
 
 QUICK = Options(audits=("prefix", "leak"), baseline_steps=2, baseline_windows=4)
 
@@ -101,6 +104,15 @@ def test_filters_that_are_no_wavelets_fail():
         broken = WaveletBasis("db4", 2)
         broken.forward = lambda device, fault=fault: fault
         assert check_reconstruction(torch.nn.Sequential(broken)).passed is False
+
+
+def test_the_spectral_gap_is_that_of_the_features(trained, prepared):
+    model, windows = load_run(trained).model, text_windows(prepared, None)
+    found = check_gap(model, Pairs(windows, 3), 8)
+    ids = torch.stack([windows[i]["input_ids"] for i in range(3)])
+    assert found.value == pytest.approx(SpectralGapAnalyzer().analyze(features_of(model, ids))["spectral_gap"])
+    assert 0 <= found.value <= 16 / 15
+    assert found.evidence.startswith("of the features of 3 windows")
 
 
 def test_a_run_that_was_cut_short_is_noticed(prepared):

@@ -214,8 +214,10 @@ def test_models_that_cannot_be_are_refused(changes, message):
 
 
 def test_texts_that_are_too_long_and_tables_of_another_width():
-    with pytest.raises(ValueError, match="got 65 tokens, more than max_seq_length=64"):
+    with pytest.raises(ValueError, match="got 65 tokens; wanted 1 to max_seq_length=64"):
         built()(tokens(1, 65))
+    with pytest.raises(ValueError, match=r"got ids from 40 to 40; wanted 0 to 39 \(vocab_size=40\)"):
+        built()(torch.full((1, 3), 40))
     with pytest.raises(ValueError, match="a prompt of 5 tokens and max_length=65"):
         built().generate(tokens(1, 5), 65)
     plan = small().model()

@@ -9,7 +9,7 @@ import torch
 
 from tests.reference import wavelet as reference
 from undula.ops.wavelet import MODES, coefficient_count, from_packets, packets, wavedec, waverec
-from undula.ops.wavelet_blocks import GROUP
+from undula.ops.wavelet_blocks import GROUP, in_groups
 from undula.ops.wavelet_filters import named_filters, wavelet_names
 
 FEW = ("db1", "db4", "sym5", "coif2", "bior3.5", "rbio2.4", "dmey", "db38")
@@ -115,6 +115,45 @@ def test_many_groups_of_rows_are_as_all_at_once(mode):
     for got, want in zip(*found, strict=True):
         assert (got - want).abs().max() < 1e-4 * want.abs().max()
     assert (found[0][2] - x).abs().max() < 1e-5
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads operations have; put back afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_threads_change_nothing(threads):
+    """Bit for bit, the gradient of the filters included: sums do not depend on which thread was faster."""
+    x = torch.randn(4 * GROUP // 4000 + 3, 4001)
+    found = []
+    for count in (1, 2, 3):
+        threads(count)
+        leaf, taps = x.clone().requires_grad_(), named_filters("db4").analysis.float().requires_grad_()
+        approx, details = wavedec(leaf, taps, 2, "zero")
+        (approx.square().sum() + details[0].sin().sum()).backward()
+        found.append([approx, *details, leaf.grad, taps.grad])
+        assert torch.get_num_threads() == count
+    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+
+
+def test_a_group_is_computed_by_one_thread(threads):
+    """Thousands of operations that are shared among threads wait for each other thousands of times."""
+    threads(3)
+    seen = []
+
+    def step(room, rows):
+        seen.append((room, rows.start, rows.stop, torch.get_num_threads(), torch.is_grad_enabled()))
+
+    in_groups(11, 2, object, step)
+    assert sorted(row[1:] for row in seen) == [(i, min(i + 2, 11), 1, False) for i in range(0, 11, 2)]
+    assert len({id(row[0]) for row in seen}) == 3
+    assert torch.get_num_threads() == 3
+    with pytest.raises(ZeroDivisionError):
+        in_groups(11, 2, object, lambda *_: 1 / 0)
+    assert torch.get_num_threads() == 3
 
 
 def test_rows_do_not_touch():

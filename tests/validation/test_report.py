@@ -6,7 +6,7 @@ import math
 import pytest
 
 from undula.audit.finding import at_most, not_measured
-from undula.validation.report import Check, Report, check, of_finding, skipped
+from undula.validation.report import ADVICE, CRITICAL_AUDITS, Check, Report, check, of_finding, skipped
 
 FINE = [check(name, True, "critical", "") for name in "abcdefgh"]
 
@@ -46,6 +46,15 @@ def test_findings_keep_their_numbers_and_their_reason():
     assert of_finding(at_most("silence", 0.5, 1.0, "")).severity == "warning"
     assert not of_finding(not_measured("packing", "not claimed")).claimed
     assert of_finding(not_measured("loss floor", "not measured: nothing to train")).claimed
+
+
+def test_what_failed_comes_with_advice_the_worst_first():
+    report = Report([*FINE, check("training steps", False, "warning", ""), check("leak", False, "critical", "")])
+    told = report.to_dict()["recommendations"]
+    assert [line.split(":")[0] for line in told] == ["leak", "training steps"]
+    assert told[1] == "training steps: go on with the run: undula train --resume RUN"
+    assert Report(FINE).recommendations == []
+    assert set(CRITICAL_AUDITS) <= set(ADVICE)
 
 
 def test_json_has_no_nan(tmp_path):

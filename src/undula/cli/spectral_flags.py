@@ -23,6 +23,12 @@ SWITCHES = {
 }
 """Once one is given, those that are not are off, as in the documented scripts; without any the recipe's hold."""
 
+BESIDE = {
+    "spectral_gap_analysis": "measure the spectral gap of features at each score",
+    "enable_evolution": "keep wavelets as rotation angles, which evolution turns in training",
+}
+"""Off unless given; they say nothing about the others."""
+
 NUMBERS: dict[str, tuple[type, str]] = {
     "embed_dim": (int, "width"),
     "hidden_dim": (int, "hidden width of the feed-forward"),
@@ -32,15 +38,9 @@ NUMBERS: dict[str, tuple[type, str]] = {
     "harmonic_bases": (int, "sinusoids of each token"),
     "wavelet_type": (str, "the wavelet of all trees"),
     "wavelet_levels": (int, "their levels"),
-    "evolution_population": (int, "candidates of each generation, with --enable_evolution"),
-    "evolution_generations": (int, "generations of each evolution"),
+    "evolution_population": (int, "candidates of an evolution"),
+    "evolution_generations": (int, "generations of it"),
 }
-
-BESIDE = {
-    "enable_evolution": "the wavelets evolve while the weights train",
-    "spectral_gap_analysis": "the spectral gap of features is measured at each score",
-}
-"""Switches of what goes on beside training; the others stay as they are."""
 
 INSTEAD = {
     "num_samples": "texts come from --dataset_path; data.max_bytes=N takes the first documents of it",
@@ -65,14 +65,11 @@ def given(asked: Any) -> list[str]:
     """Return the names of the model's flags that were given.
 
     Raises:
-        ValueError: when one is given that is refused, or that says nothing alone; says what to do.
+        ValueError: when one is given that is refused; says what to do.
     """
     for name, advice in INSTEAD.items():
         if getattr(asked, name) is not None:
             raise ValueError(f"--{name}: {advice}")
-    lost = [name for name in NUMBERS if name.startswith("evolution_") and getattr(asked, name) is not None]
-    if lost and not asked.enable_evolution:
-        raise ValueError(f"--{lost[0]} says nothing without --enable_evolution; give both, or leave it out")
     return [name for name in SWITCHES | BESIDE if getattr(asked, name)] + [
         n for n in NUMBERS if getattr(asked, n) is not None
     ]
@@ -93,6 +90,9 @@ def spectral_run(asked: Any, recipe: str | None, training: Mapping[str, Any]) ->
     trained = {name: value for name, value in training.items() if value is not None}
     name = recipe or RECIPE
     if name == RECIPE:
+        evolved = sorted(name for name in flags if name.startswith("evolution_"))
+        if evolved and not asked.enable_evolution:
+            raise ValueError(f"--{evolved[0]} without --enable_evolution; give both, or neither")
         run = described(RECIPES[RECIPE](), changed(SMALL, _described(asked, flags)))
         return trained_as(run, trained)
     if flags:
@@ -104,7 +104,7 @@ def spectral_run(asked: Any, recipe: str | None, training: Mapping[str, Any]) ->
 
 
 def _described(asked: Any, flags: list[str]) -> dict[str, Any]:
-    numbers = {name: getattr(asked, name) for name in flags if name not in SWITCHES}
+    values = {name: getattr(asked, name) for name in flags}
     if not any(name in SWITCHES for name in flags):
-        return numbers
-    return numbers | {name: name in flags for name in SWITCHES}
+        return values
+    return values | {name: name in flags for name in SWITCHES}

@@ -14,6 +14,7 @@ from undula.cli.spectral_flags import add_model_flags, given, spectral_run
 from undula.cli.train import train
 from undula.optional import late_import
 from undula.recipes.changes import changed
+from undula.recipes.spectral_llm import ANALYSED
 from undula.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _validated(asked: Any, overrides: dict[str, Any], screen: Console) -> int:
         seq_length=asked.seq_length,
         overlap_check_samples=asked.overlap_check_samples,
         baseline_steps=asked.baseline_steps,
+        gap_windows=ANALYSED if asked.spectral_gap_analysis else 0,
     )
     with screen.status("checking"):
         report = module.validate_run(folder, options)
@@ -82,8 +84,9 @@ def _run_folder(asked: Any, overrides: dict[str, Any], screen: Console) -> Path:
     """The run to check; of a recipe, trained first, or gone on with where it was stopped."""
     if asked.run is not None:
         named = [name for name in TRAINING if getattr(asked, name) is not None]
-        if named or given(asked) or overrides:
-            changed_values = ", ".join([*named, *given(asked), *overrides])
+        described = [name for name in given(asked) if name != "spectral_gap_analysis"]
+        if named or described or overrides:
+            changed_values = ", ".join([*named, *described, *overrides])
             raise ValueError(f"{changed_values}: a run is checked as it is; leave out, or take --recipe")
         return Path(asked.run)
     if asked.out is None:
@@ -129,4 +132,6 @@ def _show(report: "Report", title: str, screen: Console) -> None:
         screen.print(f"critical: {', '.join(c.name for c in report.critical)}", style="bold red")
     if report.not_run:
         screen.print(f"not run: {', '.join(c.name for c in report.not_run)}")
+    for line in report.recommendations:
+        screen.print(line, soft_wrap=True)
     screen.print(f"{report.score:.1f} of 100: {report.verdict}", style="bold")

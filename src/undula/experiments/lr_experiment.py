@@ -129,24 +129,30 @@ def lr_experiment(
         return watch(cell)
 
     runner = CellRunner(out, plan, prepared, results_file("lr_experiment", results), cache_dir, noted)
+    found = _outcome(arms, runner, begun, target_perplexity)
+    asked = {"target_perplexity": target_perplexity, "level": LEVEL, "seeds": seeds}
+    asked["arms_trained"] = [recorded(arm, prepared) for arm in arms]
+    figures = {name: value for name, value in to_dict(found).items() if name != "files"}
+    write_flushed(out / RESULTS, json.dumps(json_safe({**figures, **asked}), indent=1, allow_nan=False) + "\n")
+    append_records(runner.results, make_records("learning rate", [(asked, figures)], plan.setting))
+    return dataclasses.replace(found, files=tuple(sorted(path for path in out.iterdir() if path.is_file())))
+
+
+def _outcome(
+    arms: Sequence[TrainConfig], runner: CellRunner, begun: Sequence[CellPlan], target: float | None
+) -> Experiment:
+    """Train what is missing, judge, and draw."""
     try:
         cells = runner.all(arms)
     except NonFiniteError as error:
         if begun[-1].model == BASELINE:
             raise ValueError(f"the baseline diverged from seed {begun[-1].config.seed}: {error}") from error
-        found = _diverged(begun[-1].config.seed, error)
-    else:
-        check_batches(cells)
-        found = judged(arms, cells, [_reached(folder, target_perplexity) for folder in runner.folders])
-        _draw(out, cells, runner.folders)
-        _write_sample(out, found, runner.folders)
-    written = dataclasses.replace(found, files=tuple(sorted(p for p in out.iterdir() if p.is_file())))
-    figures = {name: value for name, value in to_dict(written).items() if name != "files"}
-    config = {"target_perplexity": target_perplexity, "level": LEVEL, "seeds": seeds}
-    config["arms_trained"] = [recorded(arm, prepared) for arm in arms]
-    write_flushed(out / RESULTS, json.dumps(json_safe({**figures, **config}), indent=1, allow_nan=False) + "\n")
-    append_records(runner.results, make_records("learning rate", [(config, figures)], plan.setting))
-    return dataclasses.replace(written, files=tuple(dict.fromkeys((*written.files, out / RESULTS))))
+        return _diverged(begun[-1].config.seed, error)
+    check_batches(cells)
+    found = judged(arms, cells, [_reached(folder, target) for folder in runner.folders])
+    _draw(runner.out, cells, runner.folders)
+    _write_sample(runner.out, found, runner.folders)
+    return found
 
 
 def epochs_of(config: TrainConfig, epochs: float, cache_dir: Path | None = None) -> TrainConfig:

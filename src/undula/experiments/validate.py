@@ -17,10 +17,12 @@ from undula.experiments.run import load_run, read_metrics
 from undula.nn.wavelet import EnhancedWaveletTransform
 from undula.nn.wavelet_basis import WaveletBasis
 from undula.training.config import TrainConfig
+from undula.training.spectral_gap import features_of
 from undula.validation.batches import BatchScore, evaluate_batches
 from undula.validation.dataset import DatasetValidator
 from undula.validation.perplexity import Perplexity, PerplexityValidator, project_perplexity
 from undula.validation.report import Check, Report, check, of_finding, skipped
+from undula.validation.spectral_gap import SpectralGapAnalyzer
 
 PASSAGE_TOKENS, PASSAGE_BYTES = 32, 128
 """A shared passage has at least so many tokens, and so many bytes: shorter ones are phrases that everybody uses."""
@@ -45,6 +47,7 @@ class Options:
         baseline_steps: batches that each baseline is trained on; 0: no baselines.
         baseline_windows: held-out windows that the model and baselines are compared on.
         audits: names of the audits to run.
+        gap_windows: held-out windows whose features' spectral gap is measured; 0: none.
 
     Raises:
         ValueError: for a number out of range.
@@ -56,9 +59,10 @@ class Options:
     baseline_steps: int = 0
     baseline_windows: int = 64
     audits: tuple[str, ...] = MODEL_AUDITS
+    gap_windows: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("batch_size", 1), ("baseline_steps", 0), ("baseline_windows", 2)):
+        for name, least in (("batch_size", 1), ("baseline_steps", 0), ("baseline_windows", 2), ("gap_windows", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; wanted at least {least}")
         for name in ("seq_length", "overlap_check_samples"):
@@ -128,6 +132,7 @@ def validate_model(model: nn.Module, prepared: Prepared, options: Options) -> Re
             check_reconstruction(model),
             *check_score(score, prepared.vocab_size),
             *_compared(model, prepared, pairs, options),
+            *([check_gap(model, pairs, options.gap_windows)] if options.gap_windows else []),
         ]
     )
 
@@ -208,6 +213,18 @@ def _check_bases(name: str, trees: list[WaveletBasis]) -> Check:
             worst = max(worst, error) if math.isfinite(error) else math.inf
     evidence = f"how far the filters of {len(trees)} wavelet trees are from those of an orthogonal wavelet"
     return check(name, worst <= RECONSTRUCTION, "critical", evidence, worst, threshold=RECONSTRUCTION)
+
+
+def check_gap(model: nn.Module, pairs: Pairs, count: int) -> Check:
+    """Return the spectral gap of the features of windows: small where groups of positions hardly touch."""
+    ids = torch.stack([pairs[i][0] for i in range(min(count, len(pairs)))])
+    found = SpectralGapAnalyzer().analyze(features_of(model, ids))
+    gap, low, high = (found[name] for name in ("spectral_gap", "cheeger_low", "cheeger_high"))
+    evidence = (
+        f"of the features of {len(ids)} windows; {found['groups']:.1f} groups in {found['parts']:.1f} parts, the best "
+        f"cut has a conductance of {low:.3f} to {high:.3f}"
+    )
+    return check("spectral gap", math.isfinite(gap), "info", evidence, gap)
 
 
 def check_score(score: BatchScore, vocab_size: int) -> list[Check]:

@@ -91,6 +91,19 @@ def silenced(x: Sequence, attention_mask: PaddingMask | None) -> tuple[Sequence,
     return torch.where(real[..., None], x, 0.0), real
 
 
+def looking_back(
+    name: str, x: Sequence, causal: bool, attention_mask: PaddingMask | None
+) -> tuple[Sequence, Bool[Tensor, "B T"] | None]:
+    """Return what `silenced` does, for a mixer that looks back only.
+
+    Raises:
+        ValueError: for causal=False.
+    """
+    if not causal:
+        raise ValueError(f"{name} looks back only; use attention or fft_conv where causal=False")
+    return silenced(x, attention_mask)
+
+
 PIECE = 16384
 """Longest piece, in steps, that is worked on at once where no gradient needs the rest: bounds the memory."""
 

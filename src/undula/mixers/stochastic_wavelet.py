@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long, silenced
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long, looking_back
 from undula.nn.wavelet_basis import Wavelet, WaveletBasis
 from undula.ops.band_sampling import band_sum, sampled_band_sum
 from undula.ops.wavelet_tree import causal_tree
@@ -82,9 +82,7 @@ class StochasticWavelet(Mixer):
         Raises:
             ValueError: for causal=False; this tree looks back only.
         """
-        if not causal:
-            raise ValueError("stochastic_wavelet looks back only; use attention or fft_conv where causal=False")
-        x, real = silenced(x, attention_mask)
+        x, real = looking_back("stochastic_wavelet", x, causal, attention_mask)
         if isinstance(state, StochasticWaveletState):
             return in_pieces(self._resume, x, real, state)
         start = self.init_state(len(x), device=x.device, dtype=x.dtype)

@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long, silenced
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long, looking_back
 from undula.nn.norms import RMSNorm
 from undula.nn.short_conv import CausalConv
 from undula.nn.wavelet_basis import Wavelet, WaveletBasis
@@ -113,9 +113,7 @@ class WaveletAttention(Mixer):
         Raises:
             ValueError: for causal=False; this tree looks back only.
         """
-        if not causal:
-            raise ValueError("wavelet_attention looks back only; use attention or fft_conv where causal=False")
-        x, real = silenced(x, attention_mask)
+        x, real = looking_back("wavelet_attention", x, causal, attention_mask)
         if isinstance(state, WaveletAttentionState):
             return in_pieces(self._resume, x, real, state)
         start = self.init_state(len(x), device=x.device, dtype=x.dtype)

@@ -13,6 +13,33 @@ from undula.shapes import Logits, PaddingMask, TokenIds
 from undula.wave import Wave
 
 
+def check_tokens(ids: TokenIds, vocab_size: int, longest: int | None, name: str) -> None:
+    """Refuse tokens that a model cannot read.
+
+    Args:
+        ids: the tokens.
+        vocab_size: number of tokens there are.
+        longest: tokens of the longest sequence; None: no limit.
+        name: what the model calls that limit.
+
+    Raises:
+        ValueError: for no tokens, more than the limit, or, on the CPU, where asking costs nothing, ids outside the
+            vocabulary; other devices report those in their own way.
+    """
+    if ids.shape[1] < 1 or (longest is not None and ids.shape[1] > longest):
+        raise ValueError(
+            f"got {ids.shape[1]} tokens; wanted 1 to {name}={longest}: shorten the sequence, or build the model for "
+            "longer ones"
+        )
+    if ids.device.type == "cpu" and not torch.compiler.is_compiling() and ids.numel():
+        least, most = torch.aminmax(ids)
+        if least < 0 or most >= vocab_size:
+            raise ValueError(
+                f"got ids from {int(least)} to {int(most)}; wanted 0 to {vocab_size - 1} (vocab_size={vocab_size}): is "
+                "the tokenizer that of the model?"
+            )
+
+
 class LanguageModel(nn.Module):
     """What training, generation and audits know of a causal language model."""
 

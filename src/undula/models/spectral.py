@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from undula.mixers.base import State
 from undula.models.backbone import Backbone, LayerHook, States, build_block, build_experts
-from undula.models.base import FAMILIES, LanguageModel
+from undula.models.base import FAMILIES, LanguageModel, check_tokens
 from undula.models.config import ModelConfig
 from undula.models.decoding import Request, generate_tokens
 from undula.models.init import initialise
@@ -108,26 +108,10 @@ class SpectralBackbone(nn.Module):
             on_layer: called with each layer's index and residual stream.
 
         Raises:
-            ValueError: for no tokens, more than max_seq_len of them, or, on the CPU, where asking costs nothing, ids
-                outside the vocabulary; other devices report those in their own way.
+            ValueError: as `check_tokens` does.
         """
-        self._check(input_ids)
+        check_tokens(input_ids, self.vocab_size, self.max_seq_len, "max_seq_len")
         return self.backbone(self.embedding(input_ids), self.causal, attention_mask, state=state, on_layer=on_layer)
-
-    def _check(self, ids: TokenIds) -> None:
-        longest = self.max_seq_len
-        if ids.shape[1] < 1 or (longest is not None and ids.shape[1] > longest):
-            raise ValueError(
-                f"got {ids.shape[1]} tokens; wanted 1 to max_seq_len={longest}: shorten the sequence, or build the "
-                "model for longer ones"
-            )
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling() and ids.numel():
-            least, most = torch.aminmax(ids)
-            if least < 0 or most >= self.vocab_size:
-                raise ValueError(
-                    f"got ids from {int(least)} to {int(most)}; wanted 0 to {self.vocab_size - 1} "
-                    f"(vocab_size={self.vocab_size}): is the tokenizer that of the model?"
-                )
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

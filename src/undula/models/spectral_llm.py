@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from undula.mixers.base import State
 from undula.models.backbone import Backbone, LayerHook, States
-from undula.models.base import FAMILIES, LanguageModel
+from undula.models.base import FAMILIES, LanguageModel, check_tokens
 from undula.models.config import ModelConfig, SignalConfig
 from undula.models.decoding import Request, generate_tokens
 from undula.models.init import initialise
@@ -45,7 +45,7 @@ class SpectralLLM(LanguageModel):
                 f"embedding.width={plan.embedding.width} with d_model={width}: signals are as wide as the blocks; "
                 "leave it out, or take signal.harmonics for a smaller table"
             )
-        self.config, self.max_seq_length = config, plan.context_length
+        self.config, self.vocab_size, self.max_seq_length = config, plan.vocab_size, plan.context_length
         self.embedding = _embedding(plan.vocab_size, width, signal)
         self.positions = SignalPositionalEncoding(signal.positions, width) if signal.positions else None
         self.backbone = Backbone(plan.backbone)
@@ -63,14 +63,9 @@ class SpectralLLM(LanguageModel):
         """Return scores; see `LanguageModel.forward`. Positions are counted from the first real token.
 
         Raises:
-            ValueError: for more tokens than max_seq_length.
+            ValueError: as `check_tokens` does.
         """
-        longest = self.max_seq_length
-        if longest is not None and input_ids.shape[1] > longest:
-            raise ValueError(
-                f"got {input_ids.shape[1]} tokens, more than max_seq_length={longest}; shorten the sequence, or build "
-                "the model for longer ones"
-            )
+        check_tokens(input_ids, self.vocab_size, self.max_seq_length, "max_seq_length")
         first = None if state is None else state[0]
         x, after = self._embedded(input_ids, attention_mask, first)
         if state is None:

@@ -23,10 +23,11 @@ from undula.ops.wavelet_blocks import (
     Pyramid,
     Span,
     band_matrix,
+    group_size,
     huge_empty,
+    in_groups,
     level_spans,
     merge_level,
-    row_groups,
     split_level,
 )
 
@@ -201,30 +202,42 @@ class _Synthesis(torch.autograd.Function):
 
 
 def _down(x: Tensor, band: Tensor, spans: Sequence[Span]) -> tuple[Tensor, ...]:
-    pyramid = Pyramid(spans, band, len(x))
     out = [huge_empty(len(x), span.half, x) for span in (spans[-1], *spans)]
-    for rows in row_groups(len(x), pyramid):
+    size = group_size(len(x), spans)
+
+    def step(pyramid: Pyramid, rows: slice) -> None:
         pyramid.down(x[rows])
         pyramid.read(out, rows)
+
+    in_groups(len(x), size, lambda: Pyramid(spans, band, size), step)
     return tuple(out)
 
 
 def _up(coefficients: Sequence[Tensor | None], rows: int, band: Tensor, spans: Sequence[Span]) -> Tensor:
-    pyramid = Pyramid(spans, band, rows)
     out = huge_empty(rows, spans[0].length, band)
-    for group in row_groups(rows, pyramid):
+    size = group_size(rows, spans)
+
+    def step(pyramid: Pyramid, group: slice) -> None:
         out[group].copy_(pyramid.up([None if c is None else c[group] for c in coefficients], group))
+
+    in_groups(rows, size, lambda: Pyramid(spans, band, size), step)
     return out
 
 
 def _band_gradient(x: Tensor, coefficients: Sequence[Tensor | None], band: Tensor, spans: Sequence[Span]) -> Tensor:
     """The sum over rows, blocks and levels of (samples of a block) (coefficients of the block)^T."""
-    below, above, total = Pyramid(spans, band, len(x)), Pyramid(spans, band, len(x)), torch.zeros_like(band)
-    for group in row_groups(len(x), below):
+    size = group_size(len(x), spans)
+    # A sum for each group, so that the order of additions does not depend on which thread was faster.
+    parts = band.new_zeros(-(-len(x) // size), *band.shape)
+
+    def step(sides: tuple[Pyramid, Pyramid], group: slice) -> None:
+        below, above = sides
         below.down(x[group])
         above.up([None if c is None else c[group] for c in coefficients], group)
-        below.add_products(above, group.stop - group.start, total)
-    return total
+        below.add_products(above, group.stop - group.start, parts[group.start // size])
+
+    in_groups(len(x), size, lambda: (Pyramid(spans, band, size), Pyramid(spans, band, size)), step)
+    return parts.sum(0)
 
 
 def packets(

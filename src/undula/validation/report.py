@@ -23,6 +23,27 @@ CRITICAL_AUDITS = ("prefix", "leak", "streaming", "padding", "batch", "train equ
 """Audits without which a score says nothing; the others warn."""
 
 
+ADVICE: dict[str, str] = {
+    "perplexity calculation": "take the exponential of all nats over all tokens that count, not a mean of means",
+    "dataset overlap": "take the shared passages out of training, or hold out other documents (data.split_seed)",
+    "sequence construction": "cut windows side by side, each with the tokens shifted by one as targets",
+    "prefix": "let nothing depend on the length of the whole text: no transform over all of it",
+    "leak": "let no position see a later one; every score of this model means nothing until then",
+    "streaming": "let the state carry all that later positions need; generated text is not what was scored",
+    "padding": "hide padding by torch.where before anything is mixed",
+    "batch": "normalise over one row alone",
+    "train equals eval": "compute the same function in both modes, but for dropout",
+    "loss floor": "look for a way by which a token tells of itself",
+    "reconstruction": "take filters of an orthogonal wavelet, as rotation angles make them",
+    "better than chance": "train longer, or lower optim.learning_rate",
+    "plausible loss": "look for held-out text in training, or for a leak",
+    "better than counting": "train longer: three tokens of context do better",
+    "training steps": "go on with the run: undula train --resume RUN",
+    "training trend": "stop earlier, lower optim.learning_rate, or give more text",
+}
+"""What to do when a check fails."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """What one check found.
@@ -124,6 +145,12 @@ class Report:
         return [c for c in self.checks if c.passed is None and c.claimed]
 
     @property
+    def recommendations(self) -> list[str]:
+        """What to do about the checks that failed, the worst first."""
+        worst = sorted(self.failed, key=lambda c: -WEIGHTS[c.severity])
+        return [f"{c.name}: {ADVICE[c.name]}" for c in worst if c.name in ADVICE]
+
+    @property
     def score(self) -> float:
         """Weighted mean of what was run, 0 to 100, at most 40 after a critical failure; NaN when nothing was run."""
         run = [(WEIGHTS[c.severity], c.score) for c in self.checks if c.passed is not None]
@@ -146,7 +173,8 @@ class Report:
         names = {"failed": self.failed, "critical_failures": self.critical, "not_run": self.not_run}
         listed = {key: [c.name for c in found] for key, found in names.items()}
         checks = [asdict(c) for c in self.checks]
-        return plain({"score": self.score, "verdict": self.verdict, **listed, "checks": checks})
+        told = {**listed, "recommendations": self.recommendations}
+        return plain({"score": self.score, "verdict": self.verdict, **told, "checks": checks})
 
     def save(self, path: Path) -> None:
         """Write the report as JSON, whole or not at all."""
