@@ -135,7 +135,7 @@ class HRFEvoController:
         if any(basis.fitness is None for basis in self.population):
             raise ValueError("not everybody has a fitness; call evaluate_population first")
         ranked = sorted(self.population, key=_fitness, reverse=True)
-        before = self.history[-1]["best_fitness"] if self.history else self.population[0].fitness
+        before = self.history[-1]["best_fitness"] if self.history else _fitness(self.population[0])
         stats = self._stats(ranked)
         self.history.append(stats)
         better = np.mean([_fitness(basis) > before for basis in self.population])
