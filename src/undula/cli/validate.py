@@ -8,9 +8,10 @@ from rich.console import Console
 
 from undula.cli.arguments import parser, split_overrides
 from undula.cli.audit import VERDICTS
+from undula.cli.kinds import train
 from undula.cli.main import SUCCESS, UNEXPECTED
 from undula.cli.screen import console, table
-from undula.cli.train import chosen, train
+from undula.cli.train import chosen
 from undula.optional import late_import
 from undula.training.config import TrainConfig
 

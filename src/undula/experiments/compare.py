@@ -27,6 +27,7 @@ from undula.config import to_dict
 from undula.data.build import Prepared, prepare
 from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, digest, finished, run_cell
 from undula.experiments.ranking import EQUAL_TIME, Row, parameter_warnings, rows_of
+from undula.experiments.run import ready
 from undula.files import write_flushed
 from undula.training.config import TrainConfig
 from undula.training.records import Listener
@@ -117,7 +118,7 @@ def compare(
     baseline = _check(configs, plan)
     plan = dataclasses.replace(plan, setting=_where_it_trains(configs[0], plan.setting))
     prepared = prepare(configs[0].data, cache_dir)
-    ready = [_ready(config, prepared) for config in configs]
+    ready = [ready(config, prepared) for config in configs]
     speeds = measured_speeds(ready, out, plan, baseline)
     run = _Runner(out, plan, prepared, results_file("compare", results), cache_dir, watch)
     cells = run.all(ready)
@@ -288,11 +289,3 @@ def _where_it_trains(config: TrainConfig, setting: BenchSetting) -> BenchSetting
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
     narrow = config.precision == "bfloat16" or (config.precision == "auto" and device == "cuda")
     return dataclasses.replace(setting, device=device, dtype="bfloat16" if narrow else "float32")
-
-
-def _ready(config: TrainConfig, prepared: Prepared) -> TrainConfig:
-    """The configuration as a run would resolve it: vocabulary, and a path that means the same from any folder."""
-    source = Path(config.data.source)
-    data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
-    model = dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
-    return dataclasses.replace(config, data=data, model=model)
