@@ -27,7 +27,7 @@ from undula.config import to_dict
 from undula.data.build import Prepared, prepare
 from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, digest, finished, run_cell
 from undula.experiments.ranking import EQUAL_TIME, Row, parameter_warnings, rows_of
-from undula.experiments.run import ready
+from undula.experiments.run import resolved_config
 from undula.files import write_flushed
 from undula.training.config import TrainConfig
 from undula.training.records import Listener
@@ -118,7 +118,7 @@ def compare(
     baseline = _check(configs, plan)
     plan = dataclasses.replace(plan, setting=_where_it_trains(configs[0], plan.setting))
     prepared = prepare(configs[0].data, cache_dir)
-    ready = [ready(config, prepared) for config in configs]
+    ready = [resolved_config(config, prepared) for config in configs]
     speeds = measured_speeds(ready, out, plan, baseline)
     run = _Runner(out, plan, prepared, results_file("compare", results), cache_dir, watch)
     cells = run.all(ready)

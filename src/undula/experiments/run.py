@@ -75,7 +75,7 @@ def train_run(
     """
     with kept_rng():
         prepared = prepare(config.data, cache_dir)
-        config = ready(config, prepared)
+        config = resolved_config(config, prepared)
         # The same start values whatever was drawn before, in this process or in another. Built before the folder is
         # touched: a configuration that is refused leaves none behind.
         torch.manual_seed(config.seed)
@@ -158,7 +158,7 @@ def evaluate_run(
     return evaluate(run.model, windows, min(rows, run.config.eval_batch_size), piece)
 
 
-def ready(config: TrainConfig, prepared: Prepared) -> TrainConfig:
+def resolved_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
     """Return the configuration with what only the data know, and a path that means the same from any folder."""
     data = dataclasses.replace(config.data, source=resolved(config.data.source))
     return dataclasses.replace(
