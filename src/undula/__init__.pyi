@@ -36,6 +36,7 @@ from undula.mixers.cosine import CosineAttention as CosineAttention
 from undula.mixers.cross_attention import CrossAttention as CrossAttention
 from undula.mixers.cross_landmarks import CrossLandmarks as CrossLandmarks
 from undula.mixers.fft_conv import FFTConv as FFTConv
+from undula.mixers.grid_filter import GridFilter as GridFilter
 from undula.mixers.hierarchical_fft import HierarchicalFFTMixer as HierarchicalFFTMixer
 from undula.mixers.interference import InterferenceAttention as InterferenceAttention
 from undula.mixers.interference_linear import InterferenceLinearAttention as InterferenceLinearAttention
@@ -67,7 +68,12 @@ from undula.models.enhanced import EnhancedWaveTransformer as EnhancedWaveTransf
 from undula.models.pyramid import MultiResolutionWavePyramid as MultiResolutionWavePyramid
 from undula.models.pyramid_transformer import PyramidWaveTransformer as PyramidWaveTransformer
 from undula.models.pyramid_transformer import WaveTransformerWithPyramid as WaveTransformerWithPyramid
+from undula.models.senses_config import AudioEncoderConfig as AudioEncoderConfig
+from undula.models.senses_config import FusionConfig as FusionConfig
+from undula.models.senses_config import VideoEncoderConfig as VideoEncoderConfig
+from undula.models.senses_config import VisionEncoderConfig as VisionEncoderConfig
 from undula.models.size import parameter_count as parameter_count
+from undula.models.sound_encoder import SpectralAudioEncoder as SpectralAudioEncoder
 from undula.models.sparse import SparseWaveTransformer as SparseWaveTransformer
 from undula.models.spectral import SpectralBackbone as SpectralBackbone
 from undula.models.spectral import SpectralFFN as SpectralFFN
@@ -87,6 +93,8 @@ from undula.models.spectral_presets import get_model_info as get_model_info
 from undula.models.spectral_presets import list_available_models as list_available_models
 from undula.models.token_codec import TokenDecoder as TokenDecoder
 from undula.models.token_codec import TokenEncoder as TokenEncoder
+from undula.models.vision_encoder import SpectralVideoEncoder as SpectralVideoEncoder
+from undula.models.vision_encoder import SpectralVisionEncoder as SpectralVisionEncoder
 from undula.models.wave_gpt import WaveGPT as WaveGPT
 from undula.models.wave_gpt import WaveGPTConfig as WaveGPTConfig
 from undula.models.wave_transformer import WaveTransformer as WaveTransformer
@@ -112,6 +120,7 @@ from undula.nn.wave_packet import WavePacketEmbedding as WavePacketEmbedding
 from undula.nn.wavelet import EnhancedWaveletTransform as EnhancedWaveletTransform
 from undula.nn.wavelet import WaveletTransform as WaveletTransform
 from undula.nn.wavelet_basis import WaveletBasis as WaveletBasis
+from undula.ops.mel import log_mel as log_mel
 from undula.optim.compat import ResonantGradientDescent as ResonantGradientDescent
 from undula.optim.compat import create_physics_optimizer as create_physics_optimizer
 from undula.optim.schedule import create_optimized_scheduler as create_optimized_scheduler
