@@ -1,4 +1,4 @@
-"""Which texts, images or recordings have which label, and which of them are held out (no torch: `--help` reads this)."""
+"""Labelled texts, images or recordings, and which of them are held out (no torch here: `--help` reads this)."""
 
 import re
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledDataConfig:
-    """Inputs, what is to be told of each, and which of them are held out.
+    r"""Inputs, what is to be told of each, and which of them are held out.
 
     Where the source has splits of its own (files or splits called train, and test, validation or val), those are taken.
     In any case what is held out is in training under no other name: copies of it are left out there.
@@ -37,10 +37,10 @@ class LabelledDataConfig:
             recordings for each class; an .npz file with arrays `images` and `labels`; a data set of the Hugging Face
             hub, `hub:OWNER/NAME[:CONFIG]`. Or embedded data: `digits` (images; needs the extra `vision`), and from
             the language reference inside CPython `topics` (classes of passages), `code` (which words are code) and
-            `words` (how many words a passage had, whose spaces are taken out).
+            `words` (how long the words of a passage are on average, whose spaces are taken out).
         columns: names of the columns of input and target; None: text and label, tokens and tags, text and value, image
             and label, or audio and label. A column `document`, where there is one, keeps rows of one document together.
-        label_pattern: regular expression whose first group is a file's label, found in its name: `^(\\d)_`. Empty: the
+        label_pattern: regular expression whose first group is a file's label, found in its name: `^(\d)_`. Empty: the
             name of its folder.
         held_out: `hash` holds out those inputs of each class whose contents have the lowest hashes; `tail` the last
             ones; `names` the files whose names hold `test_pattern`.
