@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from undula.cli import sound, text, translation
+from undula.cli import recognition, sound, text, translation
 from undula.cli.main import INTERRUPTED, SUCCESS
 from undula.cli.progress import LiveProgress, how_to_resume, news, text_score
 from undula.cli.screen import table
@@ -15,10 +15,12 @@ from undula.names import Registry, unknown_name
 from undula.optional import late_import
 from undula.recipes.audio import AUDIO_RECIPES
 from undula.recipes.catalogue import RECIPES
+from undula.recipes.recognition import RECOGNITION_RECIPES
 from undula.recipes.translation import TRANSLATION_RECIPES
 from undula.training.audio_config import AUDIO_CODEC
 from undula.training.config import RunConfig
 from undula.training.kinds import LANGUAGE_MODEL, task_of
+from undula.training.recognition_config import RECOGNITION
 from undula.training.translation_config import TRANSLATION
 
 
@@ -35,7 +37,7 @@ class Kind:
         following: a command to try next, given the run's folder.
         evaluate: prints a score; takes the folder, what was asked, and the screen.
         show: prints the scores so far.
-        generate: writes something; None where there is nothing to write.
+        generate: writes what there is to say to a prompt; None where there is nothing.
     """
 
     recipes: Registry[Any]
@@ -74,7 +76,7 @@ KINDS = {
         news=sound.news,
         score=sound.score,
         outcome=sound.outcome,
-        following=sound.next_step,
+        following=sound.following,
         evaluate=sound.evaluate,
         show=sound.show,
     ),
@@ -89,6 +91,18 @@ KINDS = {
         evaluate=translation.evaluate,
         show=translation.show,
         generate=translation.generate,
+    ),
+    RECOGNITION: Kind(
+        recipes=RECOGNITION_RECIPES,
+        data="data",
+        trained_by=("undula.experiments.recognition", "train_recogniser"),
+        news=recognition.news,
+        score=recognition.score,
+        outcome=recognition.outcome,
+        following=recognition.following,
+        evaluate=recognition.evaluate,
+        show=recognition.show,
+        generate=recognition.generate,
     ),
 }
 """By what a run's configuration says in `task`."""

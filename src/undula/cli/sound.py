@@ -24,7 +24,7 @@ def outcome(result: Any) -> list[tuple[str, str]]:
     return [*_rows(result.validation), ("waves", f"{waves:.3g} numbers per sample")]
 
 
-def next_step(folder: Path) -> str:
+def following(folder: Path) -> str:
     """Return a command to try on a run."""
     return f"undula show waves SOUND.wav --codec {folder}"
 

@@ -34,6 +34,11 @@ def load_sounds(config: LabelledDataConfig) -> Found:
     return found._replace(sample_rate=reader.sample_rate)
 
 
+def read_recording(path: Path, config: LabelledDataConfig) -> Float[Tensor, " L"]:
+    """Return the beginning of one recording, at the sample rate that is asked for."""
+    return _Reader(config).file(path, str(path))
+
+
 class _Reader:
     """Reads recordings and sees that all have one sample rate.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from undula.training.audio_config import AUDIO_CODEC, AudioTrainConfig
 from undula.training.config import RunConfig, TrainConfig
+from undula.training.recognition_config import RECOGNITION, RecognitionTrainConfig
 from undula.training.translation_config import TRANSLATION, TranslationTrainConfig
 
 LANGUAGE_MODEL = "language_model"
@@ -27,6 +28,7 @@ KINDS = {
     LANGUAGE_MODEL: RunKind("a language model", TrainConfig),
     AUDIO_CODEC: RunKind("an audio codec", AudioTrainConfig),
     TRANSLATION: RunKind("a translator", TranslationTrainConfig),
+    RECOGNITION: RunKind("a recogniser", RecognitionTrainConfig),
 }
 
 
