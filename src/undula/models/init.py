@@ -12,7 +12,8 @@ FEED_FORWARD = ("w1", "w3", "linear1")
 """Names of the projections into the hidden layer of a feed-forward."""
 
 CODEC = {"expand", "linears", "from_wave", "to_wave", "from_patch", "from_place"}
-"""Names of the projections between tokens and waves, and of those from pixels and places: nothing normalises their input, so they must keep its size."""
+"""Names of the projections between tokens and waves, and from pixels and places: nothing normalises their input, so
+they must keep its size."""
 
 
 def initialise(model: nn.Module, num_layers: int, std: float = 0.02) -> None:

@@ -133,7 +133,7 @@ class SpectralVideoEncoder(nn.Module):
         return self.backbone(vectors.unflatten(0, video.shape[:2]), False, attention_mask)
 
 
-def _filled(images: Images, grid: Grid, patch: int) -> Images:
+def _filled(images: Images, grid: Grid, patch: int) -> Float[Tensor, "B channels whole_height whole_width"]:
     """Images with whole patches: the last row and column again and again, as far as is needed."""
     for axis, cells in zip((2, 3), grid, strict=True):
         size = images.shape[axis]

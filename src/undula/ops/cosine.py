@@ -46,7 +46,7 @@ def grid_amplitudes(x: Float[Tensor, "B R C D"], rows: int, columns: int) -> Flo
 
 
 def grid_samples(amplitudes: Float[Tensor, "B P K Q L D"], grid: Grid) -> Float[Tensor, "B R C D"]:
-    """Return an image made of waves: sum over p, q, k, l of a[p, k, q, l] f_p(pi k v) f_q(pi l u), f_0 = cos, f_1 = sin.
+    """Return an image made of waves, sum of a[p, k, q, l] f_p(pi k v) f_q(pi l u) with f_0 = cos and f_1 = sin.
 
     Args:
         amplitudes: P and Q are 1 for cosines alone, 2 for cosines and sines.
