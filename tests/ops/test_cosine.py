@@ -80,9 +80,7 @@ def test_waves_are_as_many_as_the_modes_allow_and_the_cells_carry(grid, counts):
 def test_resampling_by_definition(length, padded):
     x = torch.randn(4, 9, 2, dtype=torch.float64)
     real = torch.tensor([[1] * 9, [1] * 4 + [0] * 5, [0, 1, 1, 0, 1, 1, 1, 0, 0], [0] * 9], dtype=torch.bool)
-    got = ops.resample_masked(
-        torch.where(real[..., None], x, torch.nan) if padded else x, length, real if padded else None
-    )
+    got = ops.resampled(torch.where(real[..., None], x, torch.nan) if padded else x, length, real if padded else None)
     for row in range(4):
         want = reference.resampled(x[row].numpy(), length, real[row].numpy() if padded else None)
         np.testing.assert_allclose(got[row].numpy(), want, atol=1e-12)
@@ -96,14 +94,14 @@ def test_resampling_is_exact_for_what_both_carry(before, after):
         torch.from_numpy(np.array([reference.value(amplitudes, (i + 0.5) / n) for i in range(n)]))
         for n in (before, after)
     ]
-    got = ops.resample_masked(sampled[0][None], after)[0]
+    got = ops.resampled(sampled[0][None], after)[0]
     torch.testing.assert_close(got, sampled[1], atol=1e-12, rtol=0)
 
 
 def test_resampling_does_not_join_the_ends():
     """A periodic spectrum would bring the end of a ramp back at its start."""
     ramp = torch.arange(32, dtype=torch.float64)[None, :, None]
-    got = ops.resample_masked(ramp, 64)[0, :, 0]
+    got = ops.resampled(ramp, 64)[0, :, 0]
     want = torch.arange(64, dtype=torch.float64) / 2 - 0.25
     assert (got - want).abs().max() < 0.3
 
@@ -111,6 +109,6 @@ def test_resampling_does_not_join_the_ends():
 def test_resampling_has_a_gradient_where_positions_are_real_alone():
     x = torch.randn(1, 6, 2, dtype=torch.float64, requires_grad=True)
     real = torch.tensor([[0, 1, 1, 1, 0, 0]]).bool()
-    ops.resample_masked(x, 4, real).square().sum().backward()
+    ops.resampled(x, 4, real).square().sum().backward()
     assert (x.grad.abs().sum(-1) > 0)[0].tolist() == real[0].tolist()
-    assert torch.autograd.gradcheck(lambda x: ops.resample_masked(x, 4, real), x)
+    assert torch.autograd.gradcheck(lambda x: ops.resampled(x, 4, real), x)

@@ -11,8 +11,8 @@ RESIDUAL_OUTPUTS = ("out_proj", "w2", "linear2")
 FEED_FORWARD = ("w1", "w3", "linear1")
 """Names of the projections into the hidden layer of a feed-forward."""
 
-CODEC = {"expand", "linears", "from_wave", "to_wave", "from_patch", "from_place"}
-"""Names of the projections between tokens and waves, and from pixels and places: nothing normalises their input, so
+CODEC = {"expand", "linears", "from_wave", "to_wave", "from_patch", "from_place", "from_sense"}
+"""Names of the projections between tokens and waves, and from what senses give: nothing normalises their input, so
 they must keep its size."""
 
 
