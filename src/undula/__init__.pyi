@@ -65,6 +65,7 @@ from undula.models.config import EncoderDecoderConfig as EncoderDecoderConfig
 from undula.models.cross_band import CrossBandAttention as CrossBandAttention
 from undula.models.encoder_decoder import EncoderDecoder as EncoderDecoder
 from undula.models.enhanced import EnhancedWaveTransformer as EnhancedWaveTransformer
+from undula.models.fusion import SpectralCrossModalFusion as SpectralCrossModalFusion
 from undula.models.pyramid import MultiResolutionWavePyramid as MultiResolutionWavePyramid
 from undula.models.pyramid_transformer import PyramidWaveTransformer as PyramidWaveTransformer
 from undula.models.pyramid_transformer import WaveTransformerWithPyramid as WaveTransformerWithPyramid

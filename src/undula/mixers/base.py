@@ -169,8 +169,8 @@ class Mixer(nn.Module):
 MIXERS: Registry[type[Mixer]] = Registry("mixer")
 
 GRID_MIXERS: Registry[type[Mixer]] = Registry("grid mixer")
-"""Mixers of images. They stand apart since they break the contract of sequences on purpose: what they compute belongs to
-the whole picture, so it depends on its size, and a grid has no padding and no order."""
+"""Mixers of images. They stand apart since they break the contract of sequences on purpose: what they compute belongs
+to the whole picture, so it depends on its size, and a grid has no padding and no order."""
 
 
 def mixer_options(mixer: type[Mixer]) -> dict[str, Any]:

@@ -56,7 +56,11 @@ class GridFilter(Mixer):
     """
 
     traits = Traits(
-        causal=False, streaming=False, grid=True, cost="T", source="Rao et al., Global Filter Networks, arXiv 2107.00645"
+        causal=False,
+        streaming=False,
+        grid=True,
+        cost="T",
+        source="Rao et al., Global Filter Networks, arXiv 2107.00645",
     )
 
     def __init__(

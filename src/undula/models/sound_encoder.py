@@ -12,7 +12,6 @@ from undula.models.spectral_config import SpectralConfig
 from undula.nn.frame_stem import FrameStem
 from undula.nn.signal_embedding import SignalPositionalEncoding
 from undula.ops.mel import frame_sizes, levelled, log_mel
-from undula.shapes import Sequence
 
 POSITIONS = 1024
 """Positions over which the slowest sinusoid of positions turns by one radian; there may be more."""
@@ -26,13 +25,16 @@ class SpectralAudioEncoder(nn.Module):
     silent recording is one of zeros. What stands behind a recording's end, and how long the padding is, changes nothing
     at its real positions; a row of length 0 has none.
 
+    Causal, position j is a function of the samples up to number 2^halvings j hop_length, whatever comes later; so a
+    recording may end with up to 2^halvings - 1 frames that no position has heard.
+
     Args:
         config: the encoder, as documented (modality="audio") or as plain data.
 
     Raises:
         ValueError: for another modality, a number out of range, or as `Backbone` does.
 
-    Attributes: backbone, d_model, causal.
+    Attributes: stem, positions, backbone; d_model, causal, hop_length (samples from one frame to the next).
 
     Source: Spectral Neural Networks; Radford et al., "Whisper", arXiv 2212.04356 (the stem).
     """
@@ -58,7 +60,7 @@ class SpectralAudioEncoder(nn.Module):
         waveform: Float[Tensor, "B L"] | None = None,
         mel: Float[Tensor, "B M T"] | None = None,
         lengths: Int[Tensor, " B"] | None = None,
-    ) -> tuple[Sequence, Bool[Tensor, "B P"]]:
+    ) -> tuple[Float[Tensor, "B P D"], Bool[Tensor, "B P"]]:
         """Return the features, and which positions are real.
 
         Args:

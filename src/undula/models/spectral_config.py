@@ -5,7 +5,13 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from undula.models.config import BackboneConfig, EmbeddingConfig, MixtureConfig, ModelConfig
-from undula.models.senses_config import AudioEncoderConfig, VideoEncoderConfig, VisionEncoderConfig
+from undula.models.senses_config import (
+    SENSES,
+    AudioEncoderConfig,
+    FusionConfig,
+    VideoEncoderConfig,
+    VisionEncoderConfig,
+)
 from undula.names import unknown_name
 
 
@@ -203,6 +209,10 @@ class SpectralConfig:
         return AudioEncoderConfig(
             sample_rate=self.audio_sample_rate, causal=causal, backbone=self.backbone(causal=causal)
         )
+
+    def fusion(self) -> FusionConfig:
+        """Return the fusion of all senses, whose encoders are as wide as this model."""
+        return FusionConfig(widths=dict.fromkeys(SENSES, self.hidden_dim), backbone=self.backbone(causal=False))
 
 
 def _wrong(modality: ModalityType | str, read: str, wanted: ModalityType) -> ValueError:

@@ -13,6 +13,7 @@ from undula.models.senses_config import VideoEncoderConfig, VisionEncoderConfig
 from undula.models.spectral_config import SpectralConfig
 from undula.nn.pooling import build_pooling
 from undula.ops.cosine import Grid, unit
+from undula.ops.phase import wide_dtype
 from undula.shapes import PaddingMask, Sequence
 
 Images = Float[Tensor, "B channels height width"]
@@ -81,10 +82,11 @@ class SpectralVisionEncoder(nn.Module):
 
     def _places(self, grid: Grid, like: Tensor) -> Float[Tensor, "P features"]:
         """Sines and cosines of both coordinates, in octaves."""
-        octaves = math.pi * 2.0 ** torch.arange(self.octaves, device=like.device)
+        wide = wide_dtype(like.device)
+        octaves = math.pi * 2 ** torch.arange(self.octaves, device=like.device, dtype=wide)
         waves = []
         for size in grid:
-            middle = (torch.arange(size, device=like.device) + 0.5 - size / 2) / unit(grid)
+            middle = (torch.arange(size, device=like.device, dtype=wide) + 0.5 - size / 2) / unit(grid)
             angle = middle[:, None] * octaves
             waves.append(torch.cat([angle.sin(), angle.cos()], 1))
         down, across = waves[0][:, None].expand(*grid, -1), waves[1].expand(*grid, -1)
@@ -133,7 +135,7 @@ class SpectralVideoEncoder(nn.Module):
         return self.backbone(vectors.unflatten(0, video.shape[:2]), False, attention_mask)
 
 
-def _filled(images: Images, grid: Grid, patch: int) -> Images:
+def _filled(images: Images, grid: Grid, patch: int) -> Float[Tensor, "B channels whole_height whole_width"]:
     """Images with whole patches: the last row and column again and again, as far as is needed."""
     for axis, cells in zip((2, 3), grid, strict=True):
         size = images.shape[axis]

@@ -5,8 +5,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undula.shapes import Sequence
-
 TAPS = 3
 
 
@@ -32,7 +30,7 @@ class FrameStem(nn.Module):
 
     def forward(
         self, frames: Float[Tensor, "B M T"], real: Bool[Tensor, "B T"] | None = None
-    ) -> tuple[Sequence, Bool[Tensor, "B P"] | None]:
+    ) -> tuple[Float[Tensor, "B P D"], Bool[Tensor, "B P"] | None]:
         """Return the features (B, P, D) of P = ceil(T / 2^halvings) positions, and which of them are real."""
         around = (TAPS - 1, 0) if self.causal else (TAPS // 2, TAPS // 2)
         x = frames

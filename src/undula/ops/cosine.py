@@ -13,6 +13,7 @@ import torch
 from einops import einsum
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from undula.ops.phase import wide_dtype
 
@@ -46,7 +47,7 @@ def grid_amplitudes(x: Float[Tensor, "B R C D"], rows: int, columns: int) -> Flo
 
 
 def grid_samples(amplitudes: Float[Tensor, "B P K Q L D"], grid: Grid) -> Float[Tensor, "B R C D"]:
-    """Return an image made of waves: sum over p, q, k, l of a[p, k, q, l] f_p(pi k v) f_q(pi l u), f_0 = cos, f_1 = sin.
+    """Return an image made of waves, sum of a[p, k, q, l] f_p(pi k v) f_q(pi l u) with f_0 = cos and f_1 = sin.
 
     Args:
         amplitudes: P and Q are 1 for cosines alone, 2 for cosines and sines.
@@ -100,28 +101,60 @@ def interpolated(
     return einsum(response, *hats, "p q m n d, k m, l n -> p k q l d")
 
 
-def resample_masked(
+def masked_amplitudes(
+    x: Float[Tensor, "B S D"], waves: int, real: Bool[Tensor, "B S"] | None = None
+) -> Float[Tensor, "B K D"]:
+    """Return the amplitudes of the first waves of the series of cosines through each row's real positions.
+
+    Real position number i of n stands at (i + 1/2) / n of the interval. Waves that n positions do not carry are 0, and
+    so are all of a row without a real position. Cost S K D.
+
+    Args:
+        x: sequences.
+        waves: K; beyond S there are none.
+        real: True at real positions, which count as neighbours whatever lies between them; None: all.
+    """
+    if real is None:
+        carried = analysis(x.shape[1], min(waves, x.shape[1]), device=x.device, dtype=x.dtype) @ x
+        return F.pad(carried, (0, 0, 0, waves - carried.shape[1]))
+    count, place = real.sum(1)[:, None, None].clamp_min(1), real.cumsum(1)[:, None] - 1
+    k = torch.arange(waves, device=x.device)[:, None]
+    angle = (k * (2 * place + 1) % (4 * count)).to(wide_dtype(x.device)) * (math.pi / 2) / count
+    doubled = torch.where(k == 0, 1, 2)
+    table = torch.where(real[:, None] & (k < count), angle.cos() * doubled / count, 0.0).to(x.dtype)
+    return table @ torch.where(real[..., None], x, 0.0)
+
+
+def resampled(
     x: Float[Tensor, "B S D"], length: int, real: Bool[Tensor, "B S"] | None = None
 ) -> Float[Tensor, "B N D"]:
     """Return `length` samples of the series of cosines through each row's real positions: a band-limited resampling.
 
-    Real position number i of n stands at (i + 1/2) / n of the interval, sample j of N at (j + 1/2) / N. Waves that
-    fewer positions or fewer samples do not carry are left out, as the end of a spectrum is cut off or filled up with
-    zeros: exact for what has min(n, N) waves or fewer. Rows without a real position give zeros. Cost S N D.
+    Sample j of N stands at (j + 1/2) / N of the interval. Waves that fewer positions or fewer samples do not carry are
+    left out, as the end of a spectrum is cut off or filled up with zeros: exact for what min(n, N) waves make.
 
     Args:
         x: sequences.
         length: N.
-        real: True at real positions, which count as neighbours whatever lies between them; None: all.
+        real: as in `masked_amplitudes`.
     """
-    to = {"device": x.device, "dtype": x.dtype}
-    waves = min(x.shape[1], length)
-    out = half_waves(length, waves, **to)
-    if real is None:
-        return out.T @ (analysis(x.shape[1], waves, **to) @ x)
-    count, place = real.sum(1)[:, None, None].clamp_min(1), real.cumsum(1)[:, None] - 1
-    k = torch.arange(waves, device=x.device)[:, None]
-    angle = (k * (2 * place + 1) % (4 * count)).to(wide_dtype(x.device)) * (math.pi / 2) / count
-    weight = torch.where(k == 0, 1.0, 2.0) / count
-    table = torch.where(real[:, None] & (k < count), angle.cos() * weight, 0.0).to(x.dtype)
-    return out.T @ (table @ torch.where(real[..., None], x, 0.0))
+    return half_waves(length, length, device=x.device, dtype=x.dtype).T @ masked_amplitudes(x, length, real)
+
+
+def turned(
+    amplitudes: Float[Tensor, "B K D"], angles: Float[Tensor, "B K D"]
+) -> tuple[Float[Tensor, "B K D"], Float[Tensor, "B K D"]]:
+    """Return the amplitudes of cosines and of sines of waves that come later by angles, in radians.
+
+    a cos(pi k u - theta) = a cos(theta) cos(pi k u) + a sin(theta) sin(pi k u): the number a is multiplied by
+    e^(i theta), so its size stays. Wave 0, which has no phase, stays as it is.
+    """
+    real, imag = angles.cos() * amplitudes, angles.sin() * amplitudes
+    return torch.cat([amplitudes[:, :1], real[:, 1:]], 1), torch.cat([torch.zeros_like(imag[:, :1]), imag[:, 1:]], 1)
+
+
+def samples(cosines: Float[Tensor, "B K D"], sines: Float[Tensor, "B K D"], length: int) -> Float[Tensor, "B N D"]:
+    """Return the sum of cosines and sines at the middles of `length` parts of the interval."""
+    to = {"device": cosines.device, "dtype": cosines.dtype}
+    waves = half_waves(length, cosines.shape[1], **to), half_waves(length, sines.shape[1], **to, sines=True)
+    return waves[0].T @ cosines + waves[1].T @ sines

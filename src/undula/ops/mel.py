@@ -30,9 +30,7 @@ def frame_sizes(sample_rate: int) -> tuple[int, int]:
     return round(FRAME * sample_rate), round(HOP * sample_rate)
 
 
-def mel_filters(
-    num_mels: int, sample_rate: int, *, device: torch.device, dtype: torch.dtype
-) -> Float[Tensor, "M F"]:
+def mel_filters(num_mels: int, sample_rate: int, *, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "M F"]:
     """Return the weights of triangular filters over the bins of a frame; each filter's sum to 1.
 
     Centres are equally far apart in mel between 0 and half the sample rate; flanks reach to the neighbours, and over
