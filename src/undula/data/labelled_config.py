@@ -27,7 +27,8 @@ COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
 class LabelledDataConfig:
     r"""Inputs, what is to be told of each, and which of them are held out.
 
-    Where the source has splits of its own (files or splits called train, and test, validation or val), those are taken.
+    Where the source has splits of its own (train, and validation, val or test, of which the first counts), those are
+    taken.
     In any case what is held out is in training under no other name: copies of it are left out there.
 
     Args:

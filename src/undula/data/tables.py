@@ -15,7 +15,7 @@ Row = dict[str, Any]
 TABLES = (".csv", ".jsonl", ".parquet")
 """What the names of tables end with."""
 
-TRAIN, HELD_OUT = ("train",), ("test", "validation", "val")
+TRAIN, HELD_OUT = ("train",), ("validation", "val", "test")
 """Names of splits; of those that are held out the first that is there is taken."""
 
 
@@ -110,12 +110,11 @@ def _json_lines(path: Path) -> list[Row]:
 
 
 def _parquet(path: Path) -> list[Row]:
-    library = late_import("datasets")
-    late_import("pyarrow")
+    library, arrow = late_import("datasets"), late_import("pyarrow.parquet")
     try:
-        # Through the library, not pyarrow alone: names of classes and the kinds of columns stand in its own notes.
-        return _plain(library.Dataset.from_parquet(str(path), keep_in_memory=True), library)
-    except (OSError, library.exceptions.DatasetGenerationError) as error:
+        # In the library's hands, not Arrow's alone: names of classes and kinds of columns stand in its own notes.
+        return _plain(library.Dataset(arrow.read_table(path)), library)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as Parquet ({error}); repair it or leave it out") from error
 
 
