@@ -2,6 +2,8 @@
 # a line here is all that a new name needs.
 from undula.audit.run import audit_language_model as audit_language_model
 from undula.audit.run import audit_mixer as audit_mixer
+from undula.data.augment_config import AugmentConfig as AugmentConfig
+from undula.data.labelled_config import LabelledDataConfig as LabelledDataConfig
 from undula.data.texts import EnhancedTextDataset as EnhancedTextDataset
 from undula.data.texts import TextDataset as TextDataset
 from undula.experiments.animate import animate as animate
@@ -9,7 +11,11 @@ from undula.experiments.baselines import BaselineEvaluator as BaselineEvaluator
 from undula.experiments.codec import load_codec_run as load_codec_run
 from undula.experiments.codec import train_codec as train_codec
 from undula.experiments.compare import compare as compare
+from undula.experiments.compare_recognition import compare_recognition as compare_recognition
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
+from undula.experiments.recognition import load_recogniser as load_recogniser
+from undula.experiments.recognition import recognise as recognise
+from undula.experiments.recognition import train_recogniser as train_recogniser
 from undula.experiments.run import load_run as load_run
 from undula.experiments.run import train_run as train_run
 from undula.experiments.translation import load_translator as load_translator
@@ -19,10 +25,20 @@ from undula.hf.audio import UndulaAudioCodec as UndulaAudioCodec
 from undula.hf.audio import UndulaAudioConfig as UndulaAudioConfig
 from undula.hf.compact import compact as compact
 from undula.hf.configuration import UndulaConfig as UndulaConfig
+from undula.hf.encoder_configuration import UndulaAudioEncoderConfig as UndulaAudioEncoderConfig
+from undula.hf.encoder_configuration import UndulaEncoderConfig as UndulaEncoderConfig
+from undula.hf.encoder_configuration import UndulaVisionConfig as UndulaVisionConfig
 from undula.hf.modeling import UndulaForCausalLM as UndulaForCausalLM
+from undula.hf.sense_encoder import UndulaAudioEncoderModel as UndulaAudioEncoderModel
+from undula.hf.sense_encoder import UndulaForAudioClassification as UndulaForAudioClassification
+from undula.hf.sense_encoder import UndulaForImageClassification as UndulaForImageClassification
+from undula.hf.sense_encoder import UndulaVisionModel as UndulaVisionModel
 from undula.hf.seq2seq import UndulaForSeq2SeqLM as UndulaForSeq2SeqLM
 from undula.hf.seq2seq import UndulaSeq2SeqConfig as UndulaSeq2SeqConfig
 from undula.hf.spectral_seq2seq import SpectralSeq2Seq as SpectralSeq2Seq
+from undula.hf.text_encoder import UndulaEncoderModel as UndulaEncoderModel
+from undula.hf.text_encoder import UndulaForSequenceClassification as UndulaForSequenceClassification
+from undula.hf.text_encoder import UndulaForTokenClassification as UndulaForTokenClassification
 from undula.losses.coherence import QuantumFieldEntanglementLoss as QuantumFieldEntanglementLoss
 from undula.losses.coherence import WaveCoherenceLoss as WaveCoherenceLoss
 from undula.losses.coherence import create_physics_loss as create_physics_loss
@@ -69,6 +85,8 @@ from undula.models.fusion import SpectralCrossModalFusion as SpectralCrossModalF
 from undula.models.pyramid import MultiResolutionWavePyramid as MultiResolutionWavePyramid
 from undula.models.pyramid_transformer import PyramidWaveTransformer as PyramidWaveTransformer
 from undula.models.pyramid_transformer import WaveTransformerWithPyramid as WaveTransformerWithPyramid
+from undula.models.recogniser import SpectralAudioClassifier as SpectralAudioClassifier
+from undula.models.recogniser import SpectralImageClassifier as SpectralImageClassifier
 from undula.models.senses_config import AudioEncoderConfig as AudioEncoderConfig
 from undula.models.senses_config import FusionConfig as FusionConfig
 from undula.models.senses_config import VideoEncoderConfig as VideoEncoderConfig
@@ -128,11 +146,13 @@ from undula.optim.schedule import create_optimized_scheduler as create_optimized
 from undula.optim.wave_native import WaveNativeOptimizer as WaveNativeOptimizer
 from undula.recipes.audio import AUDIO_RECIPES as AUDIO_RECIPES
 from undula.recipes.catalogue import RECIPES as RECIPES
+from undula.recipes.recognition import RECOGNITION_RECIPES as RECOGNITION_RECIPES
 from undula.recipes.translation import TRANSLATION_RECIPES as TRANSLATION_RECIPES
 from undula.training.annealing import get_annealing_ratio as get_annealing_ratio
 from undula.training.audio_config import AudioTrainConfig as AudioTrainConfig
 from undula.training.config import TrainConfig as TrainConfig
 from undula.training.curriculum import FrequencyCurriculumScheduler as FrequencyCurriculumScheduler
+from undula.training.recognition_config import RecognitionTrainConfig as RecognitionTrainConfig
 from undula.training.spectral_trainer import SpectralTrainer as SpectralTrainer
 from undula.training.translation_config import TranslationTrainConfig as TranslationTrainConfig
 from undula.validation.dataset import DatasetValidator as DatasetValidator

@@ -25,7 +25,7 @@ from undula.experiments.recognition import train_recogniser
 from undula.training.recognition_config import RecognitionTrainConfig
 from undula.training.records import METRICS, Listener, read_lines
 
-SHARED = ("data", "augment", "steps", "batch_size", "accumulation", "label_smoothing", "optim", "device", "precision")
+SHARED = ("data", "augment", "steps", "batch_size", "accumulation", "label_smoothing", "device", "precision")
 """What has to be equal for a comparison to be one of models."""
 
 Watch = Callable[[RecognitionTrainConfig], Listener | None]

@@ -30,7 +30,7 @@ def digits() -> RecognitionTrainConfig:
 @RECOGNITION_RECIPES.register("digits_attention")
 def digits_attention() -> RecognitionTrainConfig:
     """The baseline of equal size: attention among all pixels."""
-    return _digits("digits_attention", "attention", d_ff=224, rotary=False)
+    return _digits("digits_attention", "attention", d_ff=224, qk_norm=True, rotary=False)
 
 
 @RECOGNITION_RECIPES.register("spoken_digits")
