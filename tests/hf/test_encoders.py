@@ -87,6 +87,7 @@ def test_a_saved_head_is_loaded_by_its_auto_class(name, tmp_path):
     assert torch.equal(got, want)
     assert want.shape[-1] == 3
     assert not torch.equal(got[0], got[1])
+    assert torch.equal(model(**inputs(name), return_dict=False)[0].detach(), want)
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -220,8 +221,8 @@ def test_what_is_wrong_is_said():
         UndulaEncoderConfig(model=3)
     with pytest.raises(ValueError, match="got inputs_embeds"):
         made("text")(inputs("text")["input_ids"], inputs_embeds=torch.zeros(1))
-    with pytest.raises(ValueError, match="got head_mask"):
-        made("text")(inputs("text")["input_ids"], head_mask=torch.zeros(1))
+    with pytest.raises(ValueError, match="got output_hidden_states, which undula models do not support"):
+        made("text")(inputs("text")["input_ids"], output_hidden_states=True)
     config = UndulaEncoderConfig(**TEXT, **NAMES)
     config.problem_type = "regresion"
     with pytest.raises(ValueError, match="did you mean 'regression'"):

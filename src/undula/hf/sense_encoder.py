@@ -1,7 +1,5 @@
 """Encoders of images and sound as Hugging Face knows them; importing this file registers them."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -34,14 +32,12 @@ class UndulaVisionModel(WholeModel):
         self.post_init()
 
     @can_return_tuple
-    def forward(self, pixel_values: Images, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def forward(self, pixel_values: Images) -> BaseModelOutputWithPooling:
         """Return the features (B, P, D) and their pooling (B, D).
 
         Args:
             pixel_values: between 0 and 1; `image_mean` and `image_std` of the configuration are applied here.
-            kwargs: change nothing.
         """
-        del kwargs
         features = self.encoder(_levelled(pixel_values, self.config))
         return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=self.pooling(features))
 
@@ -60,15 +56,13 @@ class UndulaForImageClassification(WholeModel):
         self.post_init()
 
     @can_return_tuple
-    def forward(self, pixel_values: Images, labels: Tensor | None = None, **kwargs: Any) -> ImageClassifierOutput:
+    def forward(self, pixel_values: Images, labels: Tensor | None = None) -> ImageClassifierOutput:
         """Return scores (B, labels), and the loss where labels are given.
 
         Args:
             pixel_values: between 0 and 1; `image_mean` and `image_std` of the configuration are applied here.
             labels: see `told_loss`.
-            kwargs: change nothing.
         """
-        del kwargs
         logits = scaled(self.model(_levelled(pixel_values, self.config)), self.config)
         return ImageClassifierOutput(
             loss=None if labels is None else told_loss(logits, labels, self.config), logits=logits
@@ -94,10 +88,8 @@ class UndulaAudioEncoderModel(WholeModel):
         input_values: Float[Tensor, "B L"] | None = None,
         attention_mask: Int[Tensor, "B L"] | None = None,
         input_features: Float[Tensor, "B M T"] | None = None,
-        **kwargs: Any,
     ) -> BaseModelOutputWithPooling:
         """Return the features (B, P, D) and their pooling (B, D); arguments as in `UndulaForAudioClassification`."""
-        del kwargs
         lengths = lengths_of(attention_mask)
         features, real = self.encoder(waveform=input_values, mel=input_features, lengths=lengths)
         return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=self.pooling(features, real))
@@ -123,7 +115,6 @@ class UndulaForAudioClassification(WholeModel):
         attention_mask: Int[Tensor, "B L"] | None = None,
         input_features: Float[Tensor, "B M T"] | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """Return scores (B, labels), and the loss where labels are given.
 
@@ -132,12 +123,10 @@ class UndulaForAudioClassification(WholeModel):
             attention_mask: 1 = real sample, or frame of the features; padding on the right. None: all are real.
             input_features: mel spectrograms in place of samples, as `undula.ops.mel.log_mel` makes them.
             labels: see `told_loss`.
-            kwargs: change nothing.
 
         Raises:
             ValueError: for neither or both of samples and spectrograms, or padding on the left.
         """
-        del kwargs
         scores = self.model(waveform=input_values, mel=input_features, lengths=lengths_of(attention_mask))
         logits = scaled(scores, self.config)
         return SequenceClassifierOutput(

@@ -1,7 +1,5 @@
 """Encoders of texts as Hugging Face knows them: features, classes, numbers, tags; registered by importing this file."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -38,18 +36,21 @@ class UndulaEncoderModel(WholeModel):
         self,
         input_ids: TokenIds,
         attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        **kwargs: Any,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
     ) -> BaseModelOutputWithPooling:
         """Return the features (B, T, D) and their pooling (B, D).
 
         Args:
             input_ids: tokens.
             attention_mask: 1 = real token, padding on either side; None: all are real.
-            inputs_embeds: refused.
-            kwargs: anything else that asks for something is refused.
+            token_type_ids: change nothing.
+            inputs_embeds, output_attentions, output_hidden_states: refused.
         """
-        mask = _mask(input_ids, attention_mask, inputs_embeds, kwargs)
+        del token_type_ids
+        mask = _mask(input_ids, attention_mask, inputs_embeds, output_attentions, output_hidden_states)
         features = self.encoder(input_ids, mask)
         return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=self.pooling(features, mask))
 
@@ -76,20 +77,23 @@ class UndulaForSequenceClassification(WholeModel):
         self,
         input_ids: TokenIds,
         attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        **kwargs: Any,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
     ) -> SequenceClassifierOutput:
         """Return scores (B, labels), and the loss where labels are given.
 
         Args:
             input_ids: tokens.
             attention_mask: 1 = real token, padding on either side; None: all are real.
-            inputs_embeds: refused.
+            token_type_ids: change nothing.
+            inputs_embeds, output_attentions, output_hidden_states: refused.
             labels: see `told_loss`.
-            kwargs: anything else that asks for something is refused.
         """
-        mask = _mask(input_ids, attention_mask, inputs_embeds, kwargs)
+        del token_type_ids
+        mask = _mask(input_ids, attention_mask, inputs_embeds, output_attentions, output_hidden_states)
         logits = scaled(self.model(input_ids, mask), self.config)
         return SequenceClassifierOutput(
             loss=None if labels is None else told_loss(logits, labels, self.config), logits=logits
@@ -118,20 +122,23 @@ class UndulaForTokenClassification(WholeModel):
         self,
         input_ids: TokenIds,
         attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Int[Tensor, "B T"] | None = None,
-        **kwargs: Any,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
     ) -> TokenClassifierOutput:
         """Return scores (B, T, labels), and the mean loss of the tokens that have a label.
 
         Args:
             input_ids: tokens.
             attention_mask: 1 = real token, padding on either side; None: all are real.
-            inputs_embeds: refused.
+            token_type_ids: change nothing.
+            inputs_embeds, output_attentions, output_hidden_states: refused.
             labels: the class of each token, -100 where none is asked.
-            kwargs: anything else that asks for something is refused.
         """
-        mask = _mask(input_ids, attention_mask, inputs_embeds, kwargs)
+        del token_type_ids
+        mask = _mask(input_ids, attention_mask, inputs_embeds, output_attentions, output_hidden_states)
         logits = self.model(input_ids, mask)
         loss = None
         if labels is not None:
@@ -144,12 +151,10 @@ class UndulaForTokenClassification(WholeModel):
         return self.model.encoder.body.embedding.table
 
 
-PASSIVE = ("return_dict", "output_hidden_states", "output_attentions", "token_type_ids")
-"""What transformers sends along with every call, and what changes nothing here."""
-
-
-def _mask(input_ids: TokenIds, mask: Tensor | None, embeds: Tensor | None, extras: dict[str, Any]) -> Tensor | None:
-    refuse_unsupported(embeds, {name: value for name, value in extras.items() if name not in PASSIVE})
+def _mask(
+    input_ids: TokenIds, mask: Tensor | None, embeds: Tensor | None, attentions: bool | None, hidden: bool | None
+) -> Tensor | None:
+    refuse_unsupported(embeds, {"output_attentions": attentions, "output_hidden_states": hidden})
     return padding_mask(mask, input_ids, 0)
 
 
