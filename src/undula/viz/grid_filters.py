@@ -42,9 +42,8 @@ def grid_filters(response: ArrayLike, shown: int = 5, cells: int = 49) -> Figure
         most = np.abs(kernel).max() or 1.0
         space.imshow(kernel, cmap=SIGNED, vmin=-most, vmax=most, extent=(-0.5, 0.5, 0.5, -0.5))
         space.set(title=f"Channel {channel}", xticks=(-0.5, 0, 0.5), yticks=(-0.5, 0, 0.5))
-        image = frequency.imshow(
-            gain, cmap=POWER, vmin=0, origin="lower", extent=(0.5 - modes, modes - 0.5, -0.5, modes - 0.5)
-        )
+        whole = (0.5 - modes, modes - 0.5, -0.5, modes - 0.5)
+        image = frequency.imshow(gain, cmap=POWER, vmin=0, origin="lower", extent=whole, aspect="auto")
         figure.colorbar(image, ax=frequency, location="bottom", shrink=0.8)
         for ax in (space, frequency):
             ax.grid(visible=False)
