@@ -173,6 +173,15 @@ GRID_MIXERS: Registry[type[Mixer]] = Registry("grid mixer")
 to the whole picture, so it depends on its size, and a grid has no padding and no order."""
 
 
+def find_mixer(name: str) -> type[Mixer]:
+    """Return a registered mixer, of sequences or of grids.
+
+    Raises:
+        ValueError: for an unknown one; names the nearest.
+    """
+    return GRID_MIXERS[name] if name in GRID_MIXERS else MIXERS[name]
+
+
 def mixer_options(mixer: type[Mixer]) -> dict[str, Any]:
     """Return the options that a backbone may pass to a mixer, with their defaults."""
     own = "build" in vars(mixer)
@@ -187,7 +196,7 @@ def build_mixer(name: str, d_model: int, num_heads: int, **options: Any) -> Mixe
     Raises:
         ValueError: for an unknown mixer or option; names the nearest.
     """
-    mixer = GRID_MIXERS[name] if name in GRID_MIXERS else MIXERS[name]
+    mixer = find_mixer(name)
     known = mixer_options(mixer)
     for option in options:
         if option not in known:
