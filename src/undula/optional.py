@@ -10,6 +10,7 @@ EXTRAS = {
     "pyarrow": "datasets",
     "pytorch_wavelets": "bench",
     "sacrebleu": "translation",
+    "sklearn": "vision",
     "soundfile": "audio",
     "trackio": "trackers",
     "tensorboard": "trackers",

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from undula.bench.cases import MIXER_CASES, PHASE_CASES, MixerCase
-from undula.bench.mixers import _backward, _forward, bench_mixers, choices, only
+from undula.bench.mixers import BothWays, _backward, _forward, bench_mixers, choices, only
 from undula.bench.peers import SDPALayer
 from undula.bench.setting import BenchSetting
 from undula.mixers.attention import FlashAttention
-from undula.mixers.base import MIXERS
+from undula.mixers.base import MIXERS, build_mixer
 
 SETTING = BenchSetting(repeats=1, warmup=0)
 PEER, CONV = "torch SDPA", "FFT convolution"
@@ -57,6 +57,21 @@ def test_encoders_are_measured_both_ways_beside_attention_both_ways():
     torch.manual_seed(0)
     layer = SDPALayer(16, 2, causal=False)
     assert (layer(x)[:, :4] - layer(torch.cat([x[:, :4], -x[:, 4:]], 1))[:, :4]).abs().max() > 1e-3
+
+
+def test_filters_of_images_are_measured_on_square_grids_beside_attention():
+    assert MIXER_CASES["images"].lengths == (256, 1024, 4096, 9216)
+    case = dataclasses.replace(MIXER_CASES["images"], d_model=16, num_heads=2, lengths=(9, 64))
+    records = bench_mixers("images", case, SETTING, memory=False)
+    names = [PEER, *(f"grid_filter, {modes} modes" for modes in (8, 16, 32))]
+    assert [(r.config["length"], r.config["model"]) for r in records] == [(n, m) for n in (9, 64) for m in names]
+    for name in names:
+        assert all(0 < error < 2e-4 for error in errors(records, name)), name
+    mixer = build_mixer("grid_filter", 16, 2, modes=4)
+    x = torch.randn(1, 64, 16)
+    assert torch.equal(BothWays(mixer, 64)(x), mixer(x, False, grid=(8, 8)))
+    with pytest.raises(ValueError, match="60 steps are the cells of no square"):
+        BothWays(mixer, 60)
 
 
 def test_phase_coherence_is_measured_in_every_form():

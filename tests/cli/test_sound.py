@@ -102,6 +102,8 @@ def test_waves_of_a_recording_are_drawn(folder, run, tmp_path, capsys, with_code
 
 def test_a_codec_is_no_language_model_and_the_reverse(run, tmp_path, capsys):
     assert main(["generate", str(run), "--prompt", "a"]) == 2
+    assert f"the model of {run} writes nothing" in capsys.readouterr().err
+    assert main(["audit", str(run)]) == 2
     assert "is the run of an audio codec, not of a language model" in capsys.readouterr().err
     assert main(["train", "audio_codec", "model.num_harmonicz=3", "--out", str(tmp_path / "x")]) == 2
     assert "did you mean 'num_harmonics'" in capsys.readouterr().err
@@ -135,4 +137,4 @@ def test_a_codec_becomes_a_record_and_a_table(run, tmp_path, capsys):
 def test_a_run_of_a_language_model_is_refused(tmp_path, capsys):
     (tmp_path / "config.json").write_text("{}")
     assert main(["bench", "codec", str(tmp_path), *QUICK, "--results", str(tmp_path / "results")]) == 2
-    assert "is not the run of an audio codec" in capsys.readouterr().err
+    assert "is the run of a language model, not of an audio codec" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.cases import MIXER_CASES
-from tests.contract.compiled import COMPILED_MODELS, WAVELETS
+from tests.contract.compiled import COMPILED_MODELS, ENCODERS, WAVELETS
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,5 +27,5 @@ def test_compiled_equals_eager():
     )
     assert run.returncode == 0, run.stderr[-3000:]
     errors = json.loads(run.stdout)
-    assert len(errors) == len(MIXER_CASES) + len(COMPILED_MODELS) + len(WAVELETS)
+    assert len(errors) == len(MIXER_CASES) + len(COMPILED_MODELS) + len(WAVELETS) + len(ENCODERS)
     assert {name: error for name, error in errors.items() if not error < 1e-4} == {}

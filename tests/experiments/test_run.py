@@ -218,9 +218,9 @@ def test_a_text_that_changed_is_refused_in_resuming_and_scoring(tmp_path):
     config = tiny_config(text, steps=6)
     train_run(config, tmp_path / "run", cache_dir=cache)
     write_text(tmp_path, seed=1)
-    with pytest.raises(ValueError, match="is no longer the text that .*step-6 was trained on"):
+    with pytest.raises(ValueError, match="are no longer those that .*step-6 was trained on"):
         evaluate_run(tmp_path / "run", cache_dir=cache)
-    with pytest.raises(ValueError, match="is no longer the text that .*step-6 was trained on"):
+    with pytest.raises(ValueError, match="are no longer those that .*step-6 was trained on"):
         train_run(config, tmp_path / "run", resume=True, cache_dir=cache)
 
 

@@ -45,6 +45,9 @@ EFFECTS = {
 }
 """Another value of each field, and what it is read beside."""
 
+SENSED = {"vision_patch_size", "audio_sample_rate"}
+"""Read by encoders of images and sound."""
+
 
 @pytest.mark.parametrize("name", EFFECTS)
 def test_every_field_is_read(name):
@@ -55,8 +58,16 @@ def test_every_field_is_read(name):
     assert before.model(causal=causal) != after.model(causal=causal)
 
 
+def test_what_is_sensed_is_read_by_its_encoder():
+    assert small(modality="vision", vision_patch_size=8).vision().patch_size == 8
+    assert small(modality="video", vision_patch_size=8).video().frames.patch_size == 8
+    assert small(modality="audio", audio_sample_rate=8000).audio().sample_rate == 8000
+    with pytest.raises(ValueError, match="audio_sample_rate=0; wanted at least 1"):
+        small(audio_sample_rate=0)
+
+
 def test_no_field_is_forgotten():
-    assert {field.name for field in dataclasses.fields(SpectralConfig)} == {*EFFECTS, "modality"}
+    assert {field.name for field in dataclasses.fields(SpectralConfig)} == {*EFFECTS, *SENSED, "modality"}
     with pytest.raises(ValueError, match="modality='video', but this model reads tokens; take modality='text'"):
         small(modality="video").model()
 

@@ -229,10 +229,16 @@ _FRAMES = {
         "all bins": {"sparsity": None},
     }.items()
 }
+_GRIDS = {
+    f"grid_filter, {modes} modes": MixerChoice(name="grid_filter", options={"modes": modes}) for modes in (8, 16, 32)
+}
 _ATTENTION = ("torch SDPA",)
 MIXER_CASES: Mapping[str, MixerCase] = {
     "d256": MixerCase(),
     "encoder": MixerCase(lengths=(512, 1024, 2048, 4096, 8192), causal=False, mixers=_FRAMES, peers=_ATTENTION),
+    "images": MixerCase(
+        lengths=tuple(side**2 for side in (16, 32, 64, 96)), causal=False, mixers=_GRIDS, peers=_ATTENTION
+    ),
     "tiny": MixerCase(d_model=32, num_heads=4, lengths=(64, 128)),
 }
 # Without positions, which the peer has not either.

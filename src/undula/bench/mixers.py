@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -15,7 +16,7 @@ from undula.bench.peers import MIXER_PEERS, PEER_COSTS
 from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
-from undula.mixers.base import MIXERS, build_mixer
+from undula.mixers.base import MIXERS, Mixer, build_mixer, find_mixer
 from undula.names import unknown_name
 
 LIMIT = 60.0
@@ -78,7 +79,7 @@ def _probed(case: MixerCase, setting: BenchSetting) -> dict[str, tuple[int, floa
 def _expected(mixer: str, case: MixerCase, known: tuple[int, float], length: int) -> float:
     """The seconds of a pass, from those at another length and what the mixer claims of its cost."""
     chosen = choices(case)
-    cost = MIXERS[chosen[mixer].name].traits.cost if mixer in chosen else PEER_COSTS[mixer]
+    cost = find_mixer(chosen[mixer].name).traits.cost if mixer in chosen else PEER_COSTS[mixer]
     return known[1] * (length / known[0]) ** (2 if "T^2" in cost else 1)
 
 
@@ -154,19 +155,31 @@ def _build(name: str, case: MixerCase, length: int, setting: BenchSetting) -> nn
     choice = choices(case)[name]
     # In evaluation mode: a selector's noise is neither in what is timed nor in what is compared with float64.
     mixer = build_mixer(choice.name, case.d_model, case.num_heads, **choice.options).to(setting.device).eval()
-    return mixer if case.causal else BothWays(mixer)
+    return mixer if case.causal else BothWays(mixer, length)
 
 
 class BothWays(nn.Module):
-    """A mixer that is called with causal=False."""
+    """A mixer that is called with causal=False; one of grids is given a square one.
 
-    def __init__(self, mixer: nn.Module) -> None:
+    Args:
+        mixer: looks both ways.
+        length: steps, or cells of the square.
+
+    Raises:
+        ValueError: when cells make no square.
+    """
+
+    def __init__(self, mixer: Mixer, length: int) -> None:
         super().__init__()
         self.mixer = mixer
+        side = math.isqrt(length)
+        self.given = {"grid": (side, side)} if mixer.traits.grid else {}
+        if self.given and side * side != length:
+            raise ValueError(f"{length} steps are the cells of no square; grids are measured at lengths such as 1024")
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix, looking both ways."""
-        return self.mixer(x, False)
+        return self.mixer(x, False, **self.given)
 
 
 def _input(case: MixerCase, length: int, setting: BenchSetting) -> Tensor:

@@ -14,7 +14,7 @@ MARKED = re.compile(r"(<!-- results:begin(?P<kinds>[^>]*)-->\n)(?P<table>.*?)(<!
 TRIALS = ("tiny",)
 """Cases for trying things out, which no table shows."""
 
-ONE_BY_ONE = ("needle", "copy")
+ONE_BY_ONE = ("needle", "copy", "recognition")
 """Kinds of which the newest record of each model is shown, not the newest run of all."""
 
 Cells = Sequence[object]
@@ -323,6 +323,30 @@ def _codec(run: list[Record]) -> str:
     return f"{caption}; {_made(run[0])}\n\n{markdown(head, body)}"
 
 
+def _recognition(run: list[Record]) -> str:
+    newest_of = {(r.config["model"], r.config["seed"]): r for r in run}
+    first = run[-1]
+    train, scored = first.config["train"], first.figures["scored"]
+    keys = [key for key in ("accuracy", "macro_f1", "loss", "r_squared", "mse") if key in first.figures]
+    names = {"macro_f1": "macro F1", "loss": "nats", "r_squared": "R^2", "mse": "mean squared error"}
+    items = train["steps"] * train["batch_size"] * train["accumulation"]
+    caption = f"**Recognition** of {first.config['case']}: {scored:,} held out, {items:,} read in training"
+    head = ["model", "parameters", "seeds", *(names.get(key, key) for key in keys), "training seconds"]
+    body = []
+    for model in dict.fromkeys(model for model, _ in newest_of):
+        figures = [record.figures for (name, _), record in newest_of.items() if name == model]
+        cells = [_over_seeds([each[key] for each in figures], key == "accuracy") for key in keys]
+        seconds = statistics.fmean(each["training_seconds"] for each in figures)
+        body.append([model, _count(figures[0]["parameters"]), len(figures), *cells, _number(seconds, ",.0f")])
+    return f"{caption}; {_made(first)}\n\n{markdown(head, body)}"
+
+
+def _over_seeds(values: Sequence[float], percent: bool) -> str:
+    unit, form = (100, ".2f") if percent else (1, ".4f")
+    text = f"{unit * statistics.fmean(values):{form}}{' %' if percent else ''}"
+    return text + (f" ± {unit * statistics.stdev(values):{form}}" if len(values) > 1 else "")
+
+
 TABLES: dict[str, Callable[[list[Record]], str]] = {
     "compare": _compare,
     "train": _train,
@@ -337,6 +361,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "copy": _recall("Copy"),
     "wavelet": _wavelet,
     "pieces": _pieces,
+    "recognition": _recognition,
 }
 """How the records of each kind become a table, in the order in which they are shown."""
 

@@ -1,12 +1,14 @@
 """Train recipes on identical batches, audit them, and rank those that pass."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 
+from undula.cli import recognition
 from undula.cli.arguments import parser, split_overrides
 from undula.cli.main import INTERRUPTED, SUCCESS, UNEXPECTED
 from undula.cli.progress import LiveProgress
@@ -15,6 +17,7 @@ from undula.optional import late_import
 from undula.recipes.catalogue import RECIPES
 from undula.recipes.changes import changed
 from undula.recipes.protocols import PROTOCOLS, with_protocol
+from undula.recipes.recognition import RECOGNITION_RECIPES
 from undula.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -26,7 +29,9 @@ def run(arguments: list[str]) -> int:
     """Compare, print and record; returns 0 when every model passed its audit, else 1."""
     words, overrides = split_overrides(arguments)
     reader = parser("compare", f"{__doc__} Values of all of them are changed as in `undula train`: steps=500.")
-    reader.add_argument("recipes", nargs="+", type=str, help=f"of {', '.join(RECIPES)}")
+    reader.add_argument(
+        "recipes", nargs="+", type=str, help=f"of {', '.join(RECIPES)}; or of {', '.join(RECOGNITION_RECIPES)}"
+    )
     reader.add_argument("--seeds", type=int, default=3, help="runs of each recipe")
     reader.add_argument(
         "--protocol", type=str, help=f"how to measure: {', '.join(PROTOCOLS)} (default: the recipes' own)"
@@ -40,6 +45,8 @@ def run(arguments: list[str]) -> int:
         "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
     )
     asked = reader.parse_args(words)
+    if any(name in RECOGNITION_RECIPES for name in asked.recipes):
+        return compare_recognition(asked, overrides)
     configs = [chosen(name, asked.protocol, asked.data, overrides) for name in asked.recipes]
     module, screen = late_import("undula.experiments.compare"), console()
     plan = module.ComparePlan(
@@ -60,6 +67,28 @@ def run(arguments: list[str]) -> int:
     return SUCCESS if all(not cell.failed for cell in found.cells) else UNEXPECTED
 
 
+def compare_recognition(asked: Any, overrides: dict[str, Any]) -> int:
+    """Compare encoders that tell classes, tags or numbers, print and record; returns the exit code."""
+    beyond = [name for name in ("protocol", "baseline", "equal_time") if getattr(asked, name)]
+    if beyond or asked.jobs != 1:
+        raise ValueError(f"--{(beyond or ['jobs'])[0].replace('_', '-')} is of language models alone; leave it out")
+    changes = overrides if asked.data is None else {"data.source": asked.data, **overrides}
+    configs = [changed(RECOGNITION_RECIPES[name](), changes) for name in asked.recipes]
+    screen, module = console(), late_import("undula.experiments.compare_recognition")
+    results = Path(asked.results) if asked.results else None
+    title = _title(None, configs[0], overrides)
+    try:
+        with Watched(screen, recognition.LIVE) as watch:
+            found = module.compare_recognition(
+                configs, Path(asked.out), seeds=asked.seeds, title=title, results=results, watch=watch
+            )
+    except KeyboardInterrupt:
+        screen.print("stopped; the same command goes on where it was", soft_wrap=True)
+        return INTERRUPTED
+    recognition.show_comparison(screen, found)
+    return SUCCESS
+
+
 def chosen(recipe: str, protocol: str | None, data: str | None, overrides: dict[str, Any]) -> TrainConfig:
     """Return a recipe's configuration as it is to be compared."""
     config = RECIPES[recipe]()
@@ -71,10 +100,15 @@ def chosen(recipe: str, protocol: str | None, data: str | None, overrides: dict[
 
 
 class Watched:
-    """A live display for each run in turn; use it as a context, so that the last one is closed."""
+    """A live display for each run in turn; use it as a context, so that the last one is closed.
 
-    def __init__(self, screen: Console) -> None:
-        self.screen = screen
+    Args:
+        screen: where to draw.
+        said: how runs are told of, as `LiveProgress` takes it.
+    """
+
+    def __init__(self, screen: Console, said: Mapping[str, Any] | None = None) -> None:
+        self.screen, self.said = screen, said or {}
         self.live: LiveProgress | None = None
 
     def __enter__(self) -> Self:
@@ -89,11 +123,13 @@ class Watched:
     def __call__(self, cell: Any) -> LiveProgress:
         """End the display of the cell before, and begin one."""
         self.__exit__(None, None, None)
-        self.live = LiveProgress(self.screen, f"{cell.model}, seed {cell.config.seed}, {cell.config.steps} steps")
+        config = getattr(cell, "config", cell)
+        label = f"{config.name}, seed {config.seed}, {config.steps} steps"
+        self.live = LiveProgress(self.screen, label, **self.said)
         return self.live.__enter__()
 
 
-def _title(protocol: str | None, config: TrainConfig, overrides: dict[str, Any]) -> str:
+def _title(protocol: str | None, config: Any, overrides: dict[str, Any]) -> str:
     """What the comparison is called in tables: protocol, text and every value that was changed."""
     words = [] if protocol is None else [protocol]
     words.append(Path(config.data.source).name)

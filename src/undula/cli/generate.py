@@ -1,13 +1,10 @@
 """Continue a prompt with the model of a run, or translate it; the text appears as it is made."""
 
-import sys
 from pathlib import Path
-from typing import Any
 
 from undula.cli.arguments import parser
+from undula.cli.kinds import run_of
 from undula.cli.main import SUCCESS
-from undula.cli.translation import write_translation
-from undula.optional import late_import
 
 
 def run(arguments: list[str]) -> int:
@@ -24,26 +21,10 @@ def run(arguments: list[str]) -> int:
     reader.add_argument("--beams", type=int, help="of a translator: sequences that are followed (default: the run's)")
     reader.add_argument("--seed", type=int, default=0, help="another seed gives another text")
     asked = reader.parse_args(arguments)
-    if late_import("undula.experiments.translation").is_translation_run(Path(asked.run)):
-        return write_translation(Path(asked.run), _plain(asked.prompt), asked.max_new_tokens, asked.beams)
-    sample = late_import("undula.experiments.sample")
-    sampling = sample.Sampling(
-        max_new_tokens=asked.max_new_tokens,
-        temperature=asked.temperature,
-        top_k=asked.top_k,
-        top_p=asked.top_p,
-        seed=asked.seed,
-    )
-    loaded = late_import("undula.experiments.run").load_run(Path(asked.run))
-    sample.continuation(loaded, _plain(asked.prompt), sampling, on_text=_write)
+    folder, asked.prompt = Path(asked.run), "" if asked.prompt is None else str(asked.prompt)
+    kind = run_of(folder)[1]
+    if kind.generate is None:
+        raise ValueError(f"the model of {folder} writes nothing; what there is: undula evaluate {folder}")
+    kind.generate(folder, asked)
     print()
     return SUCCESS
-
-
-def _plain(prompt: Any) -> str:
-    return "" if prompt is None else str(prompt)
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

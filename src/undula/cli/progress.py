@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +22,13 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def how_to_resume(folder: Path, step: int) -> str:
+    """Return what to do after Ctrl-C."""
+    latest = folder / "LATEST"
+    kept = latest.read_text(encoding="utf-8").strip() if latest.is_file() else "none yet, so it begins again"
+    return f"stopped at step {step}; last checkpoint: {kept}. Go on with: undula train --resume {folder}"
 
 
 def news(progress: "Progress") -> str:

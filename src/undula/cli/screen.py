@@ -1,5 +1,6 @@
 """What the verbs have in common in printing."""
 
+import sys
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -25,6 +26,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], title: str | No
     for row in rows:
         made.add_row(*(shown(cell) for cell in row))
     return made
+
+
+def write(text: str) -> None:
+    """Print a piece of text at once, without a line's end."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def shown(value: object) -> str:

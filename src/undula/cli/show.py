@@ -9,15 +9,14 @@ from typing import Any
 from rich.console import Console
 
 from undula.cli.arguments import parser
+from undula.cli.kinds import KINDS, recipe_named, run_of
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
-from undula.cli.sound import show_sound, show_sound_run
-from undula.cli.translation import show_alignment, show_translation_run
+from undula.cli.sound import show_sound
+from undula.cli.translation import show_alignment
 from undula.config import to_dict
 from undula.optional import late_import
-from undula.recipes.audio import AUDIO_RECIPES
-from undula.recipes.catalogue import RECIPES, purpose
-from undula.recipes.translation import TRANSLATION_RECIPES
+from undula.recipes.catalogue import purpose
 from undula.recipes.wave_gpt import SIZES, STANDARD, Size, ablated, wave_gpt
 
 GPT2_VOCABULARY = 50257
@@ -75,20 +74,16 @@ def show_mixers(screen: Console) -> None:
 def show_recipes(screen: Console, name: str | None) -> None:
     """Print all recipes; of a named one, its whole configuration, ready for --config."""
     if name is not None:
-        rooms = (AUDIO_RECIPES, TRANSLATION_RECIPES, RECIPES)
-        recipe = next((room for room in rooms if name in room), RECIPES)[name]
-        screen.print(json.dumps(to_dict(recipe()), indent=1), soft_wrap=True, markup=False)
+        screen.print(json.dumps(to_dict(recipe_named(name)()), indent=1), soft_wrap=True, markup=False)
         return
-    rows = []
-    for recipe in RECIPES:
-        config = RECIPES[recipe]()
-        tokens = config.steps * config.batch_size * config.accumulation * config.data.block_size
-        rows.append((recipe, config.data.source, tokens, purpose(RECIPES[recipe])))
-    screen.print(table(("recipe", "text", "tokens", "what it is"), rows), "")
-    sounds = [(name, AUDIO_RECIPES[name]().data.source, purpose(AUDIO_RECIPES[name])) for name in AUDIO_RECIPES]
-    screen.print(table(("recipe", "sound", "what it is"), sounds), "")
-    pairs = [(n, TRANSLATION_RECIPES[n]().data.folder, purpose(TRANSLATION_RECIPES[n])) for n in TRANSLATION_RECIPES]
-    screen.print(table(("recipe", "pairs", "what it is"), pairs))
+    for kind in KINDS.values():
+        rows = []
+        for name, recipe in ((name, kind.recipes[name]) for name in kind.recipes):
+            config = recipe()
+            data = to_dict(config.data)
+            items = config.steps * config.batch_size * config.accumulation
+            rows.append((name, data.get("folder", data["source"]), items, purpose(recipe)))
+        screen.print(table(("recipe", kind.data, "items read", "what it is"), rows), "")
 
 
 def show_sizes(screen: Console) -> None:
@@ -128,41 +123,11 @@ def show_waves(screen: Console, name: str | None, out: str | None) -> None:
 
 
 def show_run(screen: Console, folder: Path) -> None:
-    """Print configuration, scores, checkpoints and parameters of a run."""
-    if late_import("undula.experiments.codec").is_codec_run(folder):
-        config = late_import("undula.experiments.codec").read_codec_config(folder)
-        screen.print(table(("configuration", str(folder)), _flat(to_dict(config))), "")
-        show_sound_run(screen, folder)
-        screen.print(table(("checkpoint", "size", "state"), _checkpoints(folder)))
-        return
-    if late_import("undula.experiments.translation").is_translation_run(folder):
-        config = late_import("undula.experiments.translation").read_translation_config(folder)
-        screen.print(table(("configuration", str(folder)), _flat(to_dict(config))), "")
-        show_translation_run(screen, folder)
-        screen.print(table(("checkpoint", "size", "state"), _checkpoints(folder)))
-        return
-    runs = late_import("undula.experiments.run")
-    config, lines = runs.read_config(folder), runs.read_metrics(folder)
+    """Print configuration, scores and checkpoints of a run; of a language model, its parts too."""
+    config, kind = run_of(folder)
     screen.print(table(("configuration", str(folder)), _flat(to_dict(config))), "")
-    scores = [line for line in lines if "validation_loss" in line]
-    rows = [
-        (line["step"], *(f"{line[f'validation_{key}']:.4f}" for key in ("bits_per_byte", "loss", "perplexity")))
-        for line in scores[-10:]
-    ]
-    head = ("step", "bits per byte", "loss (nats per token)", "perplexity")
-    screen.print(table(head, rows, f"held-out text, last {len(rows)} of {len(scores)} scores"), "")
-    screen.print(table(("checkpoint", "size", "state"), _checkpoints(folder)), "")
-    if rows:
-        model = runs.load_run(folder).model
-        parts = {name: sum(p.numel() for p in part.parameters()) for name, part in _parts(model.model)}
-        total = sum(p.numel() for p in model.parameters())
-        screen.print(table(("parameters", "number"), [*parts.items(), ("total", total)]))
-
-
-def _parts(model: Any) -> Iterator[tuple[str, Any]]:
-    """A model's children, a lone one opened."""
-    children = list(model.named_children())
-    return iter(children) if len(children) > 1 else _parts(children[0][1])
+    kind.show(screen, folder)
+    screen.print(table(("checkpoint", "size", "state"), _checkpoints(folder)))
 
 
 def _checkpoints(folder: Path) -> list[tuple[str, str, str]]:

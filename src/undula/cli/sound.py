@@ -2,15 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from undula.cli.main import INTERRUPTED, SUCCESS
-from undula.cli.progress import LiveProgress, clock
+from undula.cli.progress import clock
 from undula.cli.screen import table
 from undula.optional import late_import
-from undula.training.audio_config import AudioTrainConfig
 
 if TYPE_CHECKING:
     from undula.training.codec import CodecProgress
@@ -20,36 +18,25 @@ PLOTS = "plots"
 """Where pictures of a recording go, when nobody says."""
 
 
-def train_sound(config: AudioTrainConfig, folder: Path, screen: Console, *, resume: bool) -> int:
-    """Train an audio codec into a folder and print what came of it."""
-    live = LiveProgress(screen, config.name, news=news, score=score)
-    try:
-        with live:
-            result = late_import("undula.experiments.codec").train_codec(config, folder, resume=resume, progress=live)
-    except KeyboardInterrupt:
-        screen.print(how_to_resume(folder, live.step), soft_wrap=True)
-        return INTERRUPTED
-    rows = [
-        *_rows(result.validation),
-        ("waves", f"{result.numbers_per_sample:.3g} numbers per sample"),
-        ("parameters", f"{result.parameters:,}"),
-        ("checkpoint", str(result.checkpoint)),
-        ("next", f"undula show waves SOUND.wav --codec {folder}"),
-    ]
-    screen.print(table(("run", str(folder)), rows))
-    return SUCCESS
+def outcome(result: Any) -> list[tuple[str, str]]:
+    """Return what is printed after training."""
+    waves = late_import("undula.experiments.codec").load_codec_run(result.folder).numbers_per_sample
+    return [*_rows(result.validation), ("waves", f"{waves:.3g} numbers per sample")]
 
 
-def evaluate_sound(folder: Path, data: str | None, screen: Console) -> int:
+def following(folder: Path) -> str:
+    """Return a command to try on a run."""
+    return f"undula show waves SOUND.wav --codec {folder}"
+
+
+def evaluate(folder: Path, asked: Any, screen: Console) -> None:
     """Print how near the reconstructions of a run's codec come to recordings."""
-    runs = late_import("undula.experiments.codec")
-    scored = runs.evaluate_codec_run(folder, data)
-    screen.print(table((str(folder), data or "held-out recordings"), _rows(scored)))
-    return SUCCESS
+    scored = late_import("undula.experiments.codec").evaluate_codec_run(folder, asked.data)
+    screen.print(table((str(folder), asked.data or "held-out recordings"), _rows(scored)))
 
 
-def show_sound_run(screen: Console, folder: Path) -> None:
-    """Print the scores and checkpoints of a codec's run."""
+def show(screen: Console, folder: Path) -> None:
+    """Print the scores of a codec's run."""
     lines = late_import("undula.training.records").read_lines(folder / "metrics.jsonl")
     scores = [line for line in lines if "validation_si_sdr" in line]
     keys = ("si_sdr", "si_sdr_median", "si_sdr_lowest")
@@ -66,13 +53,6 @@ def show_sound(screen: Console, file: Path, run: str | None, out: str | None) ->
     path = folder / f"{file.stem}.png"
     path.write_bytes(late_import("undula.viz.style").png(figure))
     screen.print(str(path), soft_wrap=True)
-
-
-def how_to_resume(folder: Path, step: int) -> str:
-    """Return what to do after Ctrl-C."""
-    latest = folder / "LATEST"
-    kept = latest.read_text(encoding="utf-8").strip() if latest.is_file() else "none yet, so it begins again"
-    return f"stopped at step {step}; last checkpoint: {kept}. Go on with: undula train --resume {folder}"
 
 
 def news(progress: "CodecProgress") -> str:

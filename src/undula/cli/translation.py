@@ -1,17 +1,14 @@
 """What the verbs do where a run is that of a translator."""
 
 import math
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from undula.cli.main import INTERRUPTED, SUCCESS
-from undula.cli.progress import LiveProgress, clock
-from undula.cli.screen import table
-from undula.cli.sound import how_to_resume
+from undula.cli.progress import clock
+from undula.cli.screen import table, write
 from undula.optional import late_import
 from undula.training.translation_config import SearchConfig, TranslationTrainConfig
 
@@ -19,42 +16,23 @@ if TYPE_CHECKING:
     from undula.training.translation import TranslationProgress
 
 
-def train_translator(config: TranslationTrainConfig, folder: Path, screen: Console, *, resume: bool) -> int:
-    """Train a translator into a folder and print what came of it."""
-    live = LiveProgress(screen, config.name, news=news, score=score)
-    try:
-        with live:
-            runs = late_import("undula.experiments.translation")
-            result = runs.train_translation(config, folder, resume=resume, progress=live)
-    except KeyboardInterrupt:
-        screen.print(how_to_resume(folder, live.step), soft_wrap=True)
-        return INTERRUPTED
-    rows = [
+def outcome(result: Any) -> list[tuple[str, str]]:
+    """Return what is printed after training."""
+    return [
         ("held-out sentences", f"BLEU {result.validation.bleu:.2f}"),
         ("loss", f"{result.validation.metrics.loss:.4f} nats per token"),
-        ("parameters", f"{result.parameters:,}"),
-        ("checkpoint", str(result.checkpoint)),
-        ("next", f"undula generate {folder} --prompt '...'"),
     ]
-    screen.print(table(("run", str(folder)), rows))
-    return SUCCESS
 
 
-def evaluate_translator(
-    folder: Path,
-    data: str | None,
-    screen: Console,
-    beams: list[int] | None,
-    lengths: list[float] | None,
-    coverages: list[float] | None,
-) -> int:
+def evaluate(folder: Path, asked: Any, screen: Console) -> None:
     """Print BLEU and loss on held-out sentences, one row for each way of searching."""
+    beams, lengths, coverages = asked.beams, asked.length_penalty, asked.coverage_penalty
     runs = late_import("undula.experiments.translation")
-    base = runs.read_translation_config(folder).search
+    base = late_import("undula.experiments.folder").read_run(folder, TranslationTrainConfig).search
     searches = runs.grid(
         base, beams or [base.num_beams], lengths or [base.length_penalty], coverages or [base.coverage_penalty]
     )
-    scores = runs.evaluate_translation_run(folder, data, searches)
+    scores = runs.evaluate_translation_run(folder, asked.data, searches)
     rows = [
         (
             search.num_beams,
@@ -66,19 +44,17 @@ def evaluate_translator(
         for search, scored in zip(searches, scores, strict=True)
     ]
     head = ("beams", "length penalty", "coverage penalty", "BLEU", "words", "nats per token")
-    screen.print(table(head, rows, f"{folder}, {data or 'held-out sentences'}"))
-    return SUCCESS
+    screen.print(table(head, rows, f"{folder}, {asked.data or 'held-out sentences'}"))
 
 
-def write_translation(folder: Path, sentence: str, max_length: int, beams: int | None) -> int:
+def generate(folder: Path, asked: Any) -> None:
     """Print the translation of a sentence as it is made."""
     runs = late_import("undula.experiments.translation")
     loaded = runs.load_translator(folder)
     search: SearchConfig = loaded.config.search
-    search = replace(search, max_length=max_length + 1, num_beams=search.num_beams if beams is None else beams)
-    runs.translate(loaded, sentence, search, on_text=_write)
-    print()
-    return SUCCESS
+    beams = search.num_beams if asked.beams is None else asked.beams
+    search = replace(search, max_length=asked.max_new_tokens + 1, num_beams=beams)
+    runs.translate(loaded, asked.prompt, search, on_text=write)
 
 
 def show_alignment(screen: Console, folder: Path, sentence: str, out: str | None) -> None:
@@ -92,7 +68,7 @@ def show_alignment(screen: Console, folder: Path, sentence: str, out: str | None
     screen.print(str(path), soft_wrap=True)
 
 
-def show_translation_run(screen: Console, folder: Path) -> None:
+def show(screen: Console, folder: Path) -> None:
     """Print the scores of a translator's run."""
     lines = late_import("undula.training.records").read_lines(folder / "metrics.jsonl")
     scores: list[dict[str, Any]] = [line for line in lines if "validation_bleu" in line]
@@ -113,8 +89,3 @@ def score(progress: "TranslationProgress") -> tuple[float, str]:
     """Return the BLEU of the held-out sentences (NaN before the first), and how to say it."""
     scored = progress.validation
     return scored.bleu, f"held-out sentences BLEU {scored.bleu:.2f}, {scored.metrics.loss:.4f} nats per token"
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from undula.cli.arguments import parser, split_overrides
 from undula.cli.audit import VERDICTS
+from undula.cli.kinds import train
 from undula.cli.main import SUCCESS, UNEXPECTED
 from undula.cli.screen import console, table
 from undula.cli.spectral_flags import add_model_flags, given, spectral_run
-from undula.cli.train import train
 from undula.optional import late_import
 from undula.recipes.changes import changed
 from undula.recipes.spectral_llm import ANALYSED

@@ -96,11 +96,13 @@ class AudioDataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ParallelDataConfig:
-    """Sentences and their translations, line by line in files of equal length, and their tokens.
+    """Sentences and their translations, line by line in files of equal length or in tables, and their tokens.
 
     Args:
-        folder: holds `train.L` and `val.L` for both languages, as they are or with `.gz`.
-        source: the language that is read: the ending of its files.
+        folder: holds `train.L` and `val.L` for both languages, as they are or with `.gz`; or tables, train and test,
+            validation or val, that end with .csv, .jsonl or .parquet. Or a data set of the Hugging Face hub,
+            `hub:OWNER/NAME[:CONFIG]`. Tables have a column for each language, or one, `translation`, with entries.
+        source: the language that is read: the ending of its files, or its column.
         target: the language that is written.
         vocab_size: number of ids of the byte-level BPE of both languages together.
         max_tokens: pairs with more tokens on a side are left out of training.

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from undula.data.config import ParallelDataConfig
+from undula.data.tables import HELD_OUT, TRAIN, is_table, read_tables
 from undula.data.tokenizers import BOS, EOS, PAD, bpe_tokenizer, encoder_of
 from undula.ops.metrics import IGNORED
 
@@ -92,17 +93,47 @@ def read_pairs(config: ParallelDataConfig, split: str) -> tuple[list[str], list[
         FileNotFoundError: when a file is missing.
         ValueError: when the files differ in their number of lines, hold none, or are not text.
     """
-    folder = Path(config.folder).expanduser()
-    paths = [_found(folder, f"{split}.{language}") for language in (config.source, config.target)]
-    source, target = (_lines(path) for path in paths)
+    if is_table(config.folder):
+        where = [f"{config.folder}, {language}" for language in (config.source, config.target)]
+        source, target = _columns(config, split)
+    else:
+        folder = Path(config.folder).expanduser()
+        paths = [_found(folder, f"{split}.{language}") for language in (config.source, config.target)]
+        where = [str(path) for path in paths]
+        source, target = (_lines(path) for path in paths)
     if len(source) != len(target):
         raise ValueError(
-            f"{paths[0]} has {len(source)} lines, {paths[1]} has {len(target)}; wanted one translation for each line"
+            f"{where[0]} has {len(source)} lines, {where[1]} has {len(target)}; wanted one translation for each line"
         )
     pairs = [(a, b) for a, b in zip(source, target, strict=True) if a and b]
     if not pairs:
-        raise ValueError(f"{paths[0]} and {paths[1]} hold no pair of lines; give some")
+        raise ValueError(f"{where[0]} and {where[1]} hold no pair of lines; give some")
     return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def _columns(config: ParallelDataConfig, split: str) -> tuple[list[str], list[str]]:
+    """Both sides of the rows of a table, from a column for each language or from dictionaries in one `translation`."""
+    splits = read_tables(config.folder)
+    name = TRAIN[0] if split == "train" else HELD_OUT[0]
+    if name not in splits:
+        raise ValueError(
+            f"{config.folder} has nothing that is called {' or '.join(TRAIN if split == 'train' else HELD_OUT)}; give "
+            "a split or a file of that name"
+        )
+    sides: tuple[list[str], list[str]] = ([], [])
+    for number, row in enumerate(splits[name], 1):
+        both = row["translation"] if isinstance(row.get("translation"), dict) else row
+        for side, language in zip(sides, (config.source, config.target), strict=True):
+            text = both.get(language)
+            if text is not None and not isinstance(text, str):
+                raise ValueError(f"{config.folder}, row {number}: {language} holds {text!r}; wanted a text")
+            if language not in both:
+                raise ValueError(
+                    f"{config.folder}, row {number} has {', '.join(both)}; wanted a column, or an entry of "
+                    f"`translation`, for {config.source} and {config.target}"
+                )
+            side.append(" ".join((text or "").split()))
+    return sides
 
 
 def encoded(tokenizer: PreTrainedTokenizerFast, sources: list[str], targets: list[str]) -> list[Pair]:

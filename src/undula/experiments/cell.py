@@ -16,7 +16,8 @@ from undula.bench.records import json_safe
 from undula.bench.setting import BenchSetting
 from undula.config import from_dict, to_dict
 from undula.data.build import Prepared, prepare
-from undula.experiments.run import CONFIG, load_run, read_config, read_metrics, train_run
+from undula.experiments.folder import CONFIG
+from undula.experiments.run import load_run, read_config, read_metrics, train_run
 from undula.files import write_flushed
 from undula.training.config import TrainConfig
 from undula.training.records import Listener

@@ -1,8 +1,6 @@
 """The run of an audio codec: train it into a folder, resume it, load the codec, score it; laid out as every run."""
 
 import dataclasses
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,47 +8,22 @@ import torch
 from undula.bench.codec import bench_codec
 from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
-from undula.config import from_dict, to_dict
-from undula.data.audio import Sounds, load_recordings, prepare_sounds
-from undula.experiments.folder import CONFIG, newest, open_run, read_values, trained
+from undula.config import to_dict
+from undula.data.audio import load_recordings, prepare_sounds
+from undula.experiments.folder import RunResult, check_data, newest, read_run, resolved, train_into
 from undula.hf.audio import UndulaAudioCodec, UndulaAudioConfig
 from undula.models.audio_codec import AudioCodec
-from undula.training.audio_config import AUDIO_CODEC, AudioTrainConfig
+from undula.training.audio_config import AudioTrainConfig
 from undula.training.codec import CodecTask
-from undula.training.manifest import Checkpoint
 from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Listener, read_lines
 from undula.training.state import kept_rng
-from undula.training.trainer import RunTrainer
 from undula.validation.sound import SoundScore, evaluate_codec
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodecResult:
-    """What came of a run.
-
-    Args:
-        folder: where it is.
-        config: what was run.
-        checkpoint: the last one.
-        validation: score of the held-out recordings after the last step.
-        parameters: trained numbers of the codec.
-        numbers_per_sample: of its waves.
-        where: what ran it, such as "cpu, float32".
-    """
-
-    folder: Path
-    config: AudioTrainConfig
-    checkpoint: Path
-    validation: SoundScore
-    parameters: int
-    numbers_per_sample: float
-    where: str
 
 
 def train_codec(
     config: AudioTrainConfig, out: Path, *, resume: bool = False, progress: Listener | None = None
-) -> CodecResult:
+) -> RunResult[AudioTrainConfig]:
     """Train an audio codec into a folder; the global random generators are left as they were.
 
     Args:
@@ -67,45 +40,11 @@ def train_codec(
     """
     with kept_rng():
         sounds = prepare_sounds(config.data, config.model.sample_rate)
-        config = _resolved(config)
+        data = dataclasses.replace(config.data, source=resolved(config.data.source))
+        config = dataclasses.replace(config, data=data)
         torch.manual_seed(config.seed)
         model = UndulaAudioCodec(UndulaAudioConfig(model=to_dict(config.model)))
-        old = to_dict(read_codec_config(out)) if resume else None
-        checkpoint = open_run(out, to_dict(config), old, partial(_check_sounds, sounds=sounds))
-        trainer = RunTrainer(model, config, CodecTask(config, sounds), out, progress)
-        validation = trained(trainer, checkpoint)
-    return CodecResult(
-        folder=out,
-        config=config,
-        checkpoint=out / "checkpoints" / f"step-{config.steps}",
-        validation=validation,
-        parameters=sum(p.numel() for p in model.parameters()),
-        numbers_per_sample=model.codec.numbers_per_sample,
-        where=trainer.where,
-    )
-
-
-def is_codec_run(folder: Path) -> bool:
-    """Return whether a run trained an audio codec.
-
-    Raises:
-        FileNotFoundError: when the folder is no run.
-        ValueError: when its configuration cannot be read.
-    """
-    return read_values(folder).get("task") == AUDIO_CODEC
-
-
-def read_codec_config(folder: Path) -> AudioTrainConfig:
-    """Return the configuration of a codec's run.
-
-    Raises:
-        FileNotFoundError: when the folder is no run.
-        ValueError: when its configuration is of something else, or cannot be read.
-    """
-    values = read_values(folder)
-    if values.get("task") != AUDIO_CODEC:
-        raise ValueError(f"{folder} is not the run of an audio codec; train one with: undula train audio_codec")
-    return from_dict(AudioTrainConfig, values, CONFIG)
+        return train_into(out, config, model, CodecTask(config, sounds), resume=resume, progress=progress)
 
 
 def load_codec_run(folder: Path) -> AudioCodec:
@@ -115,7 +54,7 @@ def load_codec_run(folder: Path) -> AudioCodec:
         FileNotFoundError: when the folder is no run, or has no checkpoint yet.
         ValueError: when it is not the run of a codec, or every checkpoint is damaged.
     """
-    read_codec_config(folder)
+    read_run(folder, AudioTrainConfig)
     with no_progress_bars():
         return UndulaAudioCodec.from_pretrained(newest(folder).path).codec
 
@@ -131,11 +70,11 @@ def evaluate_codec_run(folder: Path, data: str | None = None) -> SoundScore:
         FileNotFoundError: when the folder is no run, or the recordings do not exist.
         ValueError: when the run's recordings are no longer what they were, or one cannot be read.
     """
-    config, codec = read_codec_config(folder), load_codec_run(folder)
+    config, codec = read_run(folder, AudioTrainConfig), load_codec_run(folder)
     if data is not None:
         return evaluate_codec(codec, load_recordings(data, config.model.sample_rate))
     sounds = prepare_sounds(config.data, config.model.sample_rate)
-    _check_sounds(newest(folder), sounds)
+    check_data(newest(folder), sounds.fingerprint)
     return evaluate_codec(codec, sounds.held_out)
 
 
@@ -146,9 +85,9 @@ def bench_codec_run(folder: Path, setting: BenchSetting) -> list[Record]:
         FileNotFoundError: when the folder is no run, or its recordings are gone.
         ValueError: when the run's recordings are no longer what they were, or for a device that is not there.
     """
-    config, checkpoint = read_codec_config(folder), newest(folder)
+    config, checkpoint = read_run(folder, AudioTrainConfig), newest(folder)
     sounds = prepare_sounds(config.data, config.model.sample_rate)
-    _check_sounds(checkpoint, sounds)
+    check_data(checkpoint, sounds.fingerprint)
     what = {
         "case": config.name,
         "model": config.name,
@@ -172,19 +111,3 @@ def _training_seconds(folder: Path, config: AudioTrainConfig, last: int) -> floa
     return sum(
         (line["step"] - start) * each / line["sound_per_second"] for line, start in zip(lines, before, strict=False)
     )
-
-
-def _resolved(config: AudioTrainConfig) -> AudioTrainConfig:
-    """The configuration with a path that means the same from any folder."""
-    source = Path(config.data.source)
-    if not source.exists():
-        return config
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, source=str(source.resolve())))
-
-
-def _check_sounds(checkpoint: Checkpoint, sounds: Sounds) -> None:
-    if checkpoint.data != sounds.fingerprint:
-        raise ValueError(
-            f"{sounds.config.source} no longer holds the recordings that {checkpoint.path} was trained on; bring them "
-            "back, or start a new run"
-        )

@@ -27,6 +27,7 @@ from undula.config import to_dict
 from undula.data.build import Prepared, prepare
 from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, digest, finished, run_cell
 from undula.experiments.ranking import EQUAL_TIME, Row, parameter_warnings, rows_of
+from undula.experiments.run import resolved_config
 from undula.files import write_flushed
 from undula.training.config import TrainConfig
 from undula.training.records import Listener
@@ -117,7 +118,7 @@ def compare(
     baseline = check_alike(configs, plan)
     plan = dataclasses.replace(plan, setting=where_it_trains(configs[0], plan.setting))
     prepared = prepare(configs[0].data, cache_dir)
-    ready = [resolved(config, prepared) for config in configs]
+    ready = [resolved_config(config, prepared) for config in configs]
     speeds = measured_speeds(ready, out, plan, baseline)
     run = CellRunner(out, plan, prepared, results_file("compare", results), cache_dir, watch)
     cells = run.all(ready)
@@ -301,11 +302,3 @@ def where_it_trains(config: TrainConfig, setting: BenchSetting) -> BenchSetting:
     device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
     narrow = config.precision == "bfloat16" or (config.precision == "auto" and device == "cuda")
     return dataclasses.replace(setting, device=device, dtype="bfloat16" if narrow else "float32")
-
-
-def resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
-    """Return the configuration as a run would resolve it: vocabulary, and a path that is the same from any folder."""
-    source = Path(config.data.source)
-    data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
-    model = dataclasses.replace(config.model, vocab_size=prepared.vocab_size)
-    return dataclasses.replace(config, data=data, model=model)

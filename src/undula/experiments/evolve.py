@@ -22,8 +22,8 @@ from undula.config import to_dict
 from undula.data.build import prepare
 from undula.data.stream import EvalWindows
 from undula.data.synthetic import joined
-from undula.experiments.folder import CONFIG, newest
-from undula.experiments.run import Run, check_text, load_run
+from undula.experiments.folder import CONFIG, check_data, newest
+from undula.experiments.run import Run, load_run
 from undula.experiments.validate import text_windows
 from undula.files import write_flushed
 from undula.hf.basis import basis_of, with_basis
@@ -140,7 +140,7 @@ def evolve_run(
     """
     run = load_run(folder)
     prepared = prepare(run.config.data, cache_dir)
-    check_text(run.checkpoint, prepared)
+    check_data(run.checkpoint, prepared.fingerprint)
     controller = _controller(run, plan)
     choose, confirm, rest = _parts(text_windows(prepared, None), plan)
     _open(out, controller, run)

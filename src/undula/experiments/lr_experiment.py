@@ -22,9 +22,9 @@ from undula.bench.setting import BenchSetting
 from undula.config import to_dict
 from undula.data.build import prepare
 from undula.experiments.cell import Cell, CellPlan, check_batches
-from undula.experiments.compare import CellRunner, ComparePlan, Watch, check_alike, recorded, resolved, where_it_trains
+from undula.experiments.compare import CellRunner, ComparePlan, Watch, check_alike, recorded, where_it_trains
 from undula.experiments.pictures import learning
-from undula.experiments.run import load_run, read_metrics
+from undula.experiments.run import load_run, read_metrics, resolved_config
 from undula.experiments.sample import Sampling, continuation
 from undula.files import write_flushed
 from undula.ops.student import mean_interval
@@ -118,7 +118,7 @@ def lr_experiment(
         raise ValueError(f"target_perplexity={target_perplexity}; wanted more than 1")
     prepared = prepare(baseline.data, cache_dir)
     pair = zip((BASELINE, CHANGED), (baseline, changed), strict=True)
-    arms = [dataclasses.replace(resolved(config, prepared), name=name, seed=0) for name, config in pair]
+    arms = [dataclasses.replace(resolved_config(config, prepared), name=name, seed=0) for name, config in pair]
     _check_factor(*arms)
     plan = ComparePlan(title="learning rate", seeds=seeds, audits=(), setting=where_it_trains(arms[0], BenchSetting()))
     check_alike(arms, plan)

@@ -9,52 +9,27 @@ tensorboard          what TensorBoard reads, where that tracker is asked for
 
 import dataclasses
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from undula.config import from_dict, to_dict
+from undula.config import to_dict
 from undula.data.build import Prepared, evaluation_stream, prepare
 from undula.data.stream import EvalWindows
-from undula.experiments.folder import CONFIG, newest, open_run, read_values, trained
+from undula.experiments.folder import RunResult, check_data, newest, read_run, resolved, train_into
 from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.models.evolvable import evolvable
 from undula.ops.metrics import Metrics
-from undula.training.audio_config import AUDIO_CODEC
 from undula.training.config import TrainConfig
 from undula.training.manifest import Checkpoint
 from undula.training.quiet import no_progress_bars
 from undula.training.records import METRICS, Line, Listener, read_lines
 from undula.training.state import kept_rng
 from undula.training.text import TextTask
-from undula.training.trainer import RunTrainer
-from undula.training.translation_config import TRANSLATION
 from undula.validation.evaluate import evaluate
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What came of a run.
-
-    Args:
-        folder: where it is.
-        config: what was run, the vocabulary's size filled in.
-        checkpoint: the last one.
-        validation: score of the held-out text after the last step.
-        parameters: trained numbers of the model.
-        where: what ran it, such as "cpu, float32".
-    """
-
-    folder: Path
-    config: TrainConfig
-    checkpoint: Path
-    validation: Metrics
-    parameters: int
-    where: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +58,7 @@ def train_run(
     resume: bool = False,
     progress: Listener | None = None,
     cache_dir: Path | None = None,
-) -> RunResult:
+) -> RunResult[TrainConfig]:
     """Train a model into a folder; the global random generators are left as they were.
 
     Args:
@@ -101,45 +76,23 @@ def train_run(
     """
     with kept_rng():
         prepared = prepare(config.data, cache_dir)
-        config = _resolved(config, prepared)
+        config = resolved_config(config, prepared)
         # The same start values whatever was drawn before, in this process or in another. Built before the folder is
         # touched: a configuration that is refused leaves none behind.
         torch.manual_seed(config.seed)
         model = _build_model(config, prepared.tokenizer)
         model.model.use_counts(prepared.train.counts())
-        old = to_dict(read_config(out)) if resume else None
-        checkpoint = open_run(out, to_dict(config), old, partial(check_text, prepared=prepared))
-        trainer = RunTrainer(model, config, TextTask(model, config, prepared), out, progress)
-        validation = trained(trainer, checkpoint)
-    return RunResult(
-        folder=out,
-        config=config,
-        checkpoint=out / "checkpoints" / f"step-{config.steps}",
-        validation=validation,
-        parameters=sum(p.numel() for p in model.parameters()),
-        where=trainer.where,
-    )
+        return train_into(out, config, model, TextTask(model, config, prepared), resume=resume, progress=progress)
 
 
 def read_config(folder: Path) -> TrainConfig:
-    """Return the configuration of a run.
+    """Return the configuration of a language model's run.
 
     Raises:
         FileNotFoundError: when the folder is no run.
-        ValueError: when its configuration cannot be read.
+        ValueError: when it trained something else, or its configuration cannot be read.
     """
-    values = read_values(folder)
-    if values.get("task") == AUDIO_CODEC:
-        raise ValueError(
-            f"{folder} is the run of an audio codec, not of a language model; what there is for it: undula evaluate, "
-            "undula show waves SOUND --codec RUN, undula train --resume"
-        )
-    if values.get("task") == TRANSLATION:
-        raise ValueError(
-            f"{folder} is the run of a translator, not of a language model; what there is for it: undula evaluate, "
-            "undula generate, undula train --resume"
-        )
-    return from_dict(TrainConfig, values, CONFIG)
+    return read_run(folder, TrainConfig)
 
 
 def read_metrics(folder: Path) -> list[Line]:
@@ -195,7 +148,7 @@ def evaluate_run(
     run = load_run(folder)
     if data is None:
         prepared = prepare(run.config.data, cache_dir)
-        check_text(run.checkpoint, prepared)
+        check_data(run.checkpoint, prepared.fingerprint)
         windows = prepared.eval_windows(length)
     else:
         size = length or run.config.data.eval_block_size or run.config.data.block_size
@@ -206,23 +159,9 @@ def evaluate_run(
     return evaluate(run.model, windows, min(rows, run.config.eval_batch_size), piece)
 
 
-def check_text(checkpoint: Checkpoint, prepared: Prepared) -> None:
-    """Do nothing where a checkpoint was trained on a text.
-
-    Raises:
-        ValueError: where it was another one.
-    """
-    if checkpoint.data != prepared.fingerprint:
-        raise ValueError(
-            f"{prepared.config.source} is no longer the text that {checkpoint.path} was trained on; "
-            "bring the old text back, or start a new run"
-        )
-
-
-def _resolved(config: TrainConfig, prepared: Prepared) -> TrainConfig:
-    """The configuration with what only the data know, and a path that means the same from any folder."""
-    source = Path(config.data.source)
-    data = dataclasses.replace(config.data, source=str(source.resolve())) if source.exists() else config.data
+def resolved_config(config: TrainConfig, prepared: Prepared) -> TrainConfig:
+    """Return the configuration with what only the data know, and a path that means the same from any folder."""
+    data = dataclasses.replace(config.data, source=resolved(config.data.source))
     model = evolvable(config.model) if config.evolution.every else config.model
     return dataclasses.replace(config, data=data, model=dataclasses.replace(model, vocab_size=prepared.vocab_size))
 

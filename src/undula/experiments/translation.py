@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +12,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, TextStreamer
 
-from undula.config import from_dict, to_dict
+from undula.config import to_dict
 from undula.data.parallel import SPECIAL, HeldOut, Parallel, encoded, prepare_parallel, read_pairs
 from undula.data.tokenizers import BOS, EOS, PAD
-from undula.experiments.folder import CONFIG, newest, open_run, read_values, trained
+from undula.experiments.folder import RunResult, check_data, newest, read_run, resolved, train_into
 from undula.hf.seq2seq import UndulaForSeq2SeqLM, UndulaSeq2SeqConfig
 from undula.optional import late_import
 from undula.training.manifest import Checkpoint
 from undula.training.quiet import no_progress_bars
 from undula.training.records import Listener
 from undula.training.state import kept_rng
-from undula.training.trainer import RunTrainer
 from undula.training.translation import TranslationTask, search_options
-from undula.training.translation_config import TRANSLATION, SearchConfig, TranslationTrainConfig
+from undula.training.translation_config import SearchConfig, TranslationTrainConfig
 from undula.validation.translation import TranslationScore, evaluate_translation
 from undula.viz.alignment import alignment
-
-
-@dataclass(frozen=True, kw_only=True)
-class TranslationResult:
-    """What came of a run.
-
-    Args:
-        folder: where it is.
-        config: what was run, the vocabulary's size filled in.
-        checkpoint: the last one.
-        validation: score of the held-out sentences after the last step.
-        parameters: trained numbers of the model.
-        where: what ran it, such as "cpu, float32".
-    """
-
-    folder: Path
-    config: TranslationTrainConfig
-    checkpoint: Path
-    validation: TranslationScore
-    parameters: int
-    where: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,7 +49,7 @@ class Translator:
 
 def train_translation(
     config: TranslationTrainConfig, out: Path, *, resume: bool = False, progress: Listener | None = None
-) -> TranslationResult:
+) -> RunResult[TranslationTrainConfig]:
     """Train a translator into a folder; the global random generators are left as they were.
 
     Args:
@@ -97,41 +74,7 @@ def train_translation(
         named = (("pad", PAD), ("bos", BOS), ("eos", EOS))
         ids: dict[str, Any] = {f"{name}_token_id": SPECIAL.index(token) for name, token in named}
         model = UndulaForSeq2SeqLM(UndulaSeq2SeqConfig(model=to_dict(config.model), **ids))
-        old = to_dict(read_translation_config(out)) if resume else None
-        checkpoint = open_run(out, to_dict(config), old, partial(_check_pairs, parallel=parallel))
-        trainer = RunTrainer(model, config, TranslationTask(config, parallel), out, progress)
-        validation = trained(trainer, checkpoint)
-    return TranslationResult(
-        folder=out,
-        config=config,
-        checkpoint=out / "checkpoints" / f"step-{config.steps}",
-        validation=validation,
-        parameters=sum(p.numel() for p in model.parameters()),
-        where=trainer.where,
-    )
-
-
-def is_translation_run(folder: Path) -> bool:
-    """Return whether a run trained a translator.
-
-    Raises:
-        FileNotFoundError: when the folder is no run.
-        ValueError: when its configuration cannot be read.
-    """
-    return read_values(folder).get("task") == TRANSLATION
-
-
-def read_translation_config(folder: Path) -> TranslationTrainConfig:
-    """Return the configuration of a translator's run.
-
-    Raises:
-        FileNotFoundError: when the folder is no run.
-        ValueError: when its configuration is of something else, or cannot be read.
-    """
-    values = read_values(folder)
-    if values.get("task") != TRANSLATION:
-        raise ValueError(f"{folder} is not the run of a translator; train one with: undula train multi30k")
-    return from_dict(TranslationTrainConfig, values, CONFIG)
+        return train_into(out, config, model, TranslationTask(config, parallel), resume=resume, progress=progress)
 
 
 def load_translator(folder: Path) -> Translator:
@@ -141,7 +84,7 @@ def load_translator(folder: Path) -> Translator:
         FileNotFoundError: when the folder is no run, or has no checkpoint yet.
         ValueError: when it is not the run of a translator, or every checkpoint is damaged.
     """
-    config, checkpoint = read_translation_config(folder), newest(folder)
+    config, checkpoint = read_run(folder, TranslationTrainConfig), newest(folder)
     with no_progress_bars():
         model = UndulaForSeq2SeqLM.from_pretrained(checkpoint.path)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.path)
@@ -232,7 +175,7 @@ def evaluate_translation_run(
     loaded = load_translator(folder)
     if data is None:
         parallel = prepare_parallel(loaded.config.data)
-        _check_pairs(loaded.checkpoint, parallel)
+        check_data(loaded.checkpoint, parallel.fingerprint)
         held_out = parallel.held_out
     else:
         lines = read_pairs(dataclasses.replace(loaded.config.data, folder=data), "val")
@@ -259,14 +202,6 @@ def _with(config: TranslationTrainConfig, search: SearchConfig | None) -> Transl
 
 def _resolved(config: TranslationTrainConfig, parallel: Parallel) -> TranslationTrainConfig:
     """The configuration with what only the data know, and a path that means the same from any folder."""
-    data = dataclasses.replace(config.data, folder=str(Path(config.data.folder).expanduser().resolve()))
+    data = dataclasses.replace(config.data, folder=resolved(config.data.folder))
     model = dataclasses.replace(config.model, vocab_size=len(parallel.tokenizer))
     return dataclasses.replace(config, data=data, model=model)
-
-
-def _check_pairs(checkpoint: Checkpoint, parallel: Parallel) -> None:
-    if checkpoint.data != parallel.fingerprint:
-        raise ValueError(
-            f"{parallel.config.folder} no longer holds the pairs that {checkpoint.path} was trained on; bring them "
-            "back, or start a new run"
-        )

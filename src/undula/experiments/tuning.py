@@ -4,7 +4,8 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from undula.experiments.run import CONFIG, train_run
+from undula.experiments.folder import CONFIG
+from undula.experiments.run import train_run
 from undula.training.config import TrainConfig
 from undula.training.records import Listener
 from undula.training.trainer import NonFiniteError

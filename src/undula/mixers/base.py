@@ -27,6 +27,8 @@ class Traits:
     """The sequence may be given in pieces, carrying a state."""
     bounded_state: bool = False
     """The state does not grow with the number of steps."""
+    grid: bool = False
+    """Positions are the cells of a grid, row by row: `forward` has one more argument, `grid`, the rows and columns."""
     width_multiple: int = 1
     """The width has to be a multiple of this."""
     cost: str
@@ -179,6 +181,19 @@ class Mixer(nn.Module):
 
 MIXERS: Registry[type[Mixer]] = Registry("mixer")
 
+GRID_MIXERS: Registry[type[Mixer]] = Registry("grid mixer")
+"""Mixers of images. They stand apart since they break the contract of sequences on purpose: what they compute belongs
+to the whole picture, so it depends on its size, and a grid has no padding and no order."""
+
+
+def find_mixer(name: str) -> type[Mixer]:
+    """Return a registered mixer, of sequences or of grids.
+
+    Raises:
+        ValueError: for an unknown one; names the nearest.
+    """
+    return GRID_MIXERS[name] if name in GRID_MIXERS else MIXERS[name]
+
 
 def mixer_options(mixer: type[Mixer]) -> dict[str, Any]:
     """Return the options that a backbone may pass to a mixer, with their defaults."""
@@ -189,12 +204,12 @@ def mixer_options(mixer: type[Mixer]) -> dict[str, Any]:
 
 
 def build_mixer(name: str, d_model: int, num_heads: int, **options: Any) -> Mixer:
-    """Build a registered mixer.
+    """Build a registered mixer, of sequences or of grids.
 
     Raises:
         ValueError: for an unknown mixer or option; names the nearest.
     """
-    mixer = MIXERS[name]
+    mixer = find_mixer(name)
     known = mixer_options(mixer)
     for option in options:
         if option not in known:

@@ -24,6 +24,7 @@ from undula.models.pyramid import MultiResolutionWavePyramid
 from undula.names import unknown_name
 from undula.nn.mixture import MixtureOfExperts
 from undula.nn.norms import RMSNorm
+from undula.ops.cosine import Grid
 from undula.shapes import PaddingMask, Sequence
 
 States = tuple[State, ...]
@@ -78,12 +79,14 @@ class Backbone(nn.Module):
         on_layer: LayerHook | None = None,
         memory: Memory | None = None,
         alignments: list[torch.Tensor] | None = None,
+        grid: Grid | None = None,
     ) -> Sequence | tuple[Sequence, States]:
         """Return the normalised output of the last block; with a state (one for each part), also the new one.
 
         Args:
             memory: what blocks with a cross mixer read; a state holds it already.
             alignments: takes the weights (B, N, T, S) of source positions, block by block.
+            grid: rows and columns of which the positions are the cells, for blocks with a mixer of grids.
         """
         new: list[State] = []
         for number in range(len(self.layers) + 1):
@@ -91,6 +94,8 @@ class Backbone(nn.Module):
                 given = {"causal": causal, "attention_mask": attention_mask}
                 if getattr(part, "cross", None) is not None:
                     given |= {"memory": memory, "alignments": alignments}
+                if getattr(part, "on_grid", False):
+                    given |= {"grid": grid}
                 if state is None:
                     x = self._run(part, x, **given)
                 else:
@@ -150,6 +155,8 @@ def build_block(config: BackboneConfig, index: int) -> nn.Module:
     d_model, heads, d_ff, dropout = config.d_model, config.num_heads, config.d_ff, config.dropout
     if config.cross is not None and config.block != "pre_norm":
         raise ValueError(f"block={config.block!r} reads no source; blocks with cross={config.cross!r} are 'pre_norm'")
+    if mixer.traits.grid and config.block != "pre_norm":
+        raise ValueError(f"block={config.block!r} has no grid; blocks with the mixer {name!r} are 'pre_norm'")
     ffn = build_experts(config)
     match config.block:
         case "pre_norm":

@@ -11,6 +11,7 @@ from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.mixture import feed_forward
 from undula.nn.norms import RMSNorm
+from undula.ops.cosine import Grid
 from undula.shapes import PaddingMask, Sequence
 
 
@@ -221,7 +222,7 @@ class PreNormBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(mixer.d_model)
-        self.attn = mixer
+        self.attn, self.on_grid = mixer, mixer.traits.grid
         self.cross_norm = None if cross is None else RMSNorm(mixer.d_model)
         self.cross = cross
         self.ffn_norm = RMSNorm(mixer.d_model)
@@ -237,13 +238,18 @@ class PreNormBlock(nn.Module):
         state: State | None = None,
         memory: Memory | None = None,
         alignments: list[Tensor] | None = None,
+        grid: Grid | None = None,
     ) -> Sequence | tuple[Sequence, State]:
         """Return the next residual stream; with a state, also the new state.
 
         Args:
+            grid: rows and columns, for a mixer of grids, which takes no state.
             memory: the source, for a block with a cross mixer that is given no state.
             alignments: takes the weights (B, N, T, S) of this block's cross mixer.
         """
+        if self.on_grid:
+            x = x + self.dropout(self.attn(self.norm(x), causal, attention_mask, state=state, grid=grid))
+            return x + self.dropout(feed_forward(self.ffn, self.ffn_norm(x), attention_mask))
         crossed = state if isinstance(state, CrossedState) else None
         mixed, new = mix(self.attn, self.norm(x), causal, attention_mask, state if crossed is None else crossed.mixer)
         x = x + self.dropout(mixed)

@@ -11,8 +11,9 @@ RESIDUAL_OUTPUTS = ("out_proj", "w2", "linear2")
 FEED_FORWARD = ("w1", "w3", "linear1")
 """Names of the projections into the hidden layer of a feed-forward."""
 
-CODEC = {"expand", "linears", "from_wave", "to_wave"}
-"""Names of the projections between tokens and waves: nothing normalises their input, so they must keep its size."""
+CODEC = {"expand", "linears", "from_wave", "to_wave", "from_patch", "from_place", "from_sense"}
+"""Names of the projections between tokens and waves, and from what senses give: nothing normalises their input, so
+they must keep its size."""
 
 
 def initialise(model: nn.Module, num_layers: int, std: float = 0.02) -> None:

@@ -1,10 +1,17 @@
 """Spectral models as documented: their configuration, and which mixer each kind of layer is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from undula.models.config import BackboneConfig, EmbeddingConfig, MixtureConfig, ModelConfig
+from undula.models.senses_config import (
+    SENSES,
+    AudioEncoderConfig,
+    FusionConfig,
+    VideoEncoderConfig,
+    VisionEncoderConfig,
+)
 from undula.names import unknown_name
 
 
@@ -69,6 +76,8 @@ class SpectralConfig:
         use_cross_frequency: the choice of frequencies depends on how they go together; in encoders.
         chunk_size: positions of a chunk; never more than max_seq_len.
         modality: what the model reads, a `ModalityType` or its name.
+        vision_patch_size: side of an image's patches in pixels.
+        audio_sample_rate: samples per second of sound.
         use_moe: mixtures of experts as feed-forwards, whatever the layer type.
         num_experts: of each mixture.
         num_active_experts: that each position uses.
@@ -98,6 +107,8 @@ class SpectralConfig:
     use_cross_frequency: bool = True
     chunk_size: int = 8192
     modality: ModalityType | str = ModalityType.TEXT
+    vision_patch_size: int = 16
+    audio_sample_rate: int = 16000
     use_moe: bool = False
     num_experts: int = 8
     num_active_experts: int = 2
@@ -146,7 +157,7 @@ class SpectralConfig:
             ValueError: for a model that does not read tokens.
         """
         if self.modality != ModalityType.TEXT:
-            raise ValueError(f"modality={str(self.modality)!r}, but this model reads tokens; take modality='text'")
+            raise _wrong(self.modality, "tokens", ModalityType.TEXT)
         return ModelConfig(
             family="spectral",
             vocab_size=self.vocab_size,
@@ -154,6 +165,58 @@ class SpectralConfig:
             backbone=self.backbone(causal=causal),
             embedding=EmbeddingConfig(width=self.embed_dim, tied=self.tie_word_embeddings),
         )
+
+    def vision(self) -> VisionEncoderConfig:
+        """Return the encoder of images: filters over grids of patches, and attention in hybrid models.
+
+        A grid is filtered as a whole, with few waves, so there are no chunks and nothing to choose: sparsity,
+        chunk_size, use_hierarchical_fft, use_adaptive_sparsity and use_cross_frequency are not read.
+
+        Raises:
+            ValueError: for a model that does not read images.
+        """
+        if self.modality not in (ModalityType.VISION, ModalityType.VIDEO):
+            raise _wrong(self.modality, "images", ModalityType.VISION)
+        plan = self.backbone(causal=False)
+        mixers = tuple(name if name == "attention" else "grid_filter" for name in plan.mixers)
+        options: dict[str, dict[str, Any]] = {"grid_filter": {"phase_aware": self.use_phase_aware}}
+        if "attention" in mixers:
+            # Patches have coordinates, and no order.
+            options["attention"] = {"rotary": False}
+        options = {name: given for name, given in options.items() if name in mixers}
+        return VisionEncoderConfig(
+            patch_size=self.vision_patch_size, backbone=replace(plan, mixers=mixers, mixer_options=options)
+        )
+
+    def video(self) -> VideoEncoderConfig:
+        """Return the encoder of films: that of images, and as many layers over time.
+
+        Raises:
+            ValueError: for a model that does not read films.
+        """
+        if self.modality != ModalityType.VIDEO:
+            raise _wrong(self.modality, "films", ModalityType.VIDEO)
+        return VideoEncoderConfig(frames=self.vision(), backbone=self.backbone(causal=False))
+
+    def audio(self, *, causal: bool = False) -> AudioEncoderConfig:
+        """Return the encoder of sound.
+
+        Raises:
+            ValueError: for a model that does not read sound.
+        """
+        if self.modality != ModalityType.AUDIO:
+            raise _wrong(self.modality, "sound", ModalityType.AUDIO)
+        return AudioEncoderConfig(
+            sample_rate=self.audio_sample_rate, causal=causal, backbone=self.backbone(causal=causal)
+        )
+
+    def fusion(self) -> FusionConfig:
+        """Return the fusion of all senses, whose encoders are as wide as this model."""
+        return FusionConfig(widths=dict.fromkeys(SENSES, self.hidden_dim), backbone=self.backbone(causal=False))
+
+
+def _wrong(modality: ModalityType | str, read: str, wanted: ModalityType) -> ValueError:
+    return ValueError(f"modality={str(modality)!r}, but this model reads {read}; take modality={str(wanted)!r}")
 
 
 def _mixer(config: SpectralConfig, causal: bool) -> tuple[str, dict[str, Any]]:
@@ -189,6 +252,8 @@ COUNTS = (
     "max_seq_len",
     "num_heads",
     "chunk_size",
+    "vision_patch_size",
+    "audio_sample_rate",
     "num_experts",
     "num_active_experts",
     "attention_every",

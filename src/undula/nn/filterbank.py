@@ -47,7 +47,7 @@ class TriangleFilterBank(nn.Module):
         self.low, self.high = low, high = checked_range(freq_range, sample_rate)
         self.hz_per_bin = sample_rate / n_fft
         self.num_bins = n_fft // 2 + 1
-        grid = mel_frequencies(num_filters + 2, low, high)
+        grid = mel_frequencies(num_filters + 2, low, high).float()
         share = (grid[1:-1] - low) / (high - low)
         flanks = (grid.diff() / self.hz_per_bin - 1).clamp_min(0.1)
         start = {

@@ -117,7 +117,7 @@ def log_spectrogram(
 def mel_frequencies(count: int, low: float, high: float) -> Float[Tensor, " count"]:
     """Return `count` frequencies from low to high in Hz, equally far apart on the mel scale 2595 log10(1 + f / 700)."""
     first, last = (math.log10(1 + f / 700) for f in (low, high))
-    return 700 * (10 ** torch.linspace(first, last, count, dtype=torch.float64) - 1).float()
+    return 700 * (10 ** torch.linspace(first, last, count, dtype=torch.float64) - 1)
 
 
 def triangle_filters(
