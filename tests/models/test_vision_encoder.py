@@ -14,6 +14,7 @@ from undula.models.vision_encoder import SpectralVideoEncoder, SpectralVisionEnc
 
 TWINS = {
     "grid_filter": {"grid_filter": {"modes": 4}},
+    "grid_attention": {"grid_attention": {}},
     "attention": {"attention": {"rotary": False}},
 }
 
@@ -104,7 +105,7 @@ def test_every_parameter_has_a_gradient(mixer):
 
 def test_twins_differ_in_their_mixer_alone():
     sizes = [{n: p.shape for n, p in encoder(mixer).named_parameters() if ".attn." not in n} for mixer in TWINS]
-    assert sizes[0] == sizes[1]
+    assert sizes[0] == sizes[1] == sizes[2]
     assert len(sizes[0]) > 8
 
 

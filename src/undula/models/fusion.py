@@ -189,7 +189,9 @@ def _pair(sense: Sense) -> tuple[Tensor, Tensor | None]:
 
 def _mean(means: Mapping[str, Tensor], there: Mapping[str, Tensor | None]) -> Float[Tensor, "B D"]:
     """The mean of the senses that a row has."""
-    values = torch.stack(list(means.values()))
-    has = torch.stack([torch.ones_like(x[:, 0]) if there[n] is None else there[n].to(x) for n, x in means.items()])
+    has = []
+    for name, x in means.items():
+        here = there[name]
+        has.append(torch.ones_like(x[:, 0]) if here is None else here.to(x.dtype))
     # The mean of a sense without a real position is 0 already.
-    return values.sum(0) / has.sum(0).clamp_min(1)[:, None]
+    return torch.stack(list(means.values())).sum(0) / torch.stack(has).sum(0).clamp_min(1)[:, None]
