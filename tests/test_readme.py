@@ -1,4 +1,4 @@
-"""What README.md, CONTRIBUTING.md and docs/senses.md tell people to type works: their Python runs, their commands exist."""
+"""What the documents tell people to type works: their Python runs, their commands exist."""
 
 import re
 import subprocess
