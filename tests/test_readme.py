@@ -1,4 +1,4 @@
-"""What README.md and CONTRIBUTING.md tell people to type works: their Python runs, their commands exist."""
+"""What the documents tell people to type works: their Python runs, their commands exist."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/senses.md")
 VERB = "import sys; from undula.cli.main import main; sys.exit(main())"
 
 
@@ -86,7 +86,7 @@ def test_commands_and_programs_are_found():
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_python_of_the_document_runs(document, tmp_path):
-    script = tmp_path / document.replace(".md", ".py")
+    script = tmp_path / Path(document).with_suffix(".py").name
     script.write_text(program((ROOT / document).read_text()))
     run = subprocess.run([sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -52,6 +52,7 @@ from undula.mixers.cosine import CosineAttention as CosineAttention
 from undula.mixers.cross_attention import CrossAttention as CrossAttention
 from undula.mixers.cross_landmarks import CrossLandmarks as CrossLandmarks
 from undula.mixers.fft_conv import FFTConv as FFTConv
+from undula.mixers.grid_attention import GridAttention as GridAttention
 from undula.mixers.grid_filter import GridFilter as GridFilter
 from undula.mixers.hierarchical_fft import HierarchicalFFTMixer as HierarchicalFFTMixer
 from undula.mixers.interference import InterferenceAttention as InterferenceAttention

@@ -63,7 +63,7 @@ def test_filters_of_images_are_measured_on_square_grids_beside_attention():
     assert MIXER_CASES["images"].lengths == (256, 1024, 4096, 9216)
     case = dataclasses.replace(MIXER_CASES["images"], d_model=16, num_heads=2, lengths=(9, 64))
     records = bench_mixers("images", case, SETTING, memory=False)
-    names = [PEER, *(f"grid_filter, {modes} modes" for modes in (8, 16, 32))]
+    names = [PEER, "grid_attention", *(f"grid_filter, {modes} modes" for modes in (8, 16, 32))]
     assert [(r.config["length"], r.config["model"]) for r in records] == [(n, m) for n in (9, 64) for m in names]
     for name in names:
         assert all(0 < error < 2e-4 for error in errors(records, name)), name

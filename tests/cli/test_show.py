@@ -6,7 +6,7 @@ import shutil
 from undula.cli.main import main
 from undula.config import from_dict
 from undula.experiments.run import load_run
-from undula.mixers.base import MIXERS
+from undula.mixers.base import GRID_MIXERS, MIXERS
 from undula.models.language_model import build_language_model
 from undula.recipes.catalogue import RECIPES
 from undula.recipes.changes import changed
@@ -23,7 +23,7 @@ def first_words(text):
 def test_every_mixer_is_shown(capsys):
     assert main(["show", "mixers"]) == 0
     shown = capsys.readouterr().out
-    assert set(MIXERS) <= set(first_words(shown))
+    assert {*MIXERS, *GRID_MIXERS} <= set(first_words(shown))
     assert "num_modes=8" in shown
 
 

@@ -147,7 +147,7 @@ def test_every_option_is_read(option, value):
 def test_mistakes_are_answered():
     built, x = mixer(), cells((4, 4))
     for wrong in ({"causal": True}, {"attention_mask": torch.ones(2, 16)}, {"state": State()}):
-        with pytest.raises(ValueError, match="grid_filter filters whole grids: call it with causal=False"):
+        with pytest.raises(ValueError, match="grid_filter mixes whole grids: call it with causal=False"):
             built(x, grid=(4, 4), **wrong)
     for grid in (None, (4, 5)):
         with pytest.raises(ValueError, match="for 16 cells; wanted"):

@@ -170,6 +170,21 @@ def test_pictures_are_resampled_in_both_directions():
     assert built.fused({"vision": (picture(y, x), mask)}, 20, (3, 4)).isfinite().all()
 
 
+def test_half_precision_stays_within_its_rounding():
+    """Waves of bfloat16 samples with bfloat16 tables would be rounded once more for every wave."""
+    built, given = fusion().float(), features("text", "audio")
+    given = {name: (x.float(), torch.ones(x.shape[:2])) for name, x in given.items()}
+    want = built(**given, length=20)
+    size = want.square().mean().sqrt()
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered = built(**given, length=20)
+    half = {name: (x.bfloat16(), mask) for name, (x, mask) in given.items()}
+    y = built.to(torch.bfloat16)(**half, length=20)
+    assert y.dtype is torch.bfloat16
+    assert (lowered.float() - want).square().mean().sqrt() / size < 0.03
+    assert (y.float() - want).square().mean().sqrt() / size < 0.03
+
+
 def test_every_parameter_has_a_gradient():
     built = fusion().train()
     x = features("text", "audio", "vision", "video")

@@ -141,6 +141,20 @@ def test_every_parameter_has_a_gradient(causal):
     assert [n for n, p in built.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_half_precision_stays_within_its_rounding(causal):
+    """Sound itself stays in float32: its spectrogram has a range of 16 nats. Five layers of bfloat16 round it then."""
+    built, x = encoder(causal=causal).float(), sound(2, 900).float()
+    want, _ = built(waveform=x)
+    size = want.square().mean().sqrt()
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered, _ = built(waveform=x)
+    y, _ = built.to(torch.bfloat16)(waveform=x)
+    assert y.dtype is torch.bfloat16
+    assert (lowered.float() - want).square().mean().sqrt() / size < 0.05
+    assert (y.float() - want).square().mean().sqrt() / size < 0.05
+
+
 CHANGES = {"sample_rate": 1000, "num_mels": 5, "halvings": 1, "causal": True, "backbone": blocks(layers=1)}
 
 

@@ -14,6 +14,7 @@ from undula.models.vision_encoder import SpectralVideoEncoder, SpectralVisionEnc
 
 TWINS = {
     "grid_filter": {"grid_filter": {"modes": 4}},
+    "grid_attention": {"grid_attention": {}},
     "attention": {"attention": {"rotary": False}},
 }
 
@@ -102,9 +103,22 @@ def test_every_parameter_has_a_gradient(mixer):
     assert [n for n, p in built.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []
 
 
+@pytest.mark.parametrize("mixer", TWINS)
+def test_half_precision_stays_within_its_rounding(mixer):
+    built, x = encoder(mixer).float(), images(2, 1, 8, 6).float()
+    want = built(x)
+    size = want.square().mean().sqrt()
+    with torch.autocast("cpu", torch.bfloat16):
+        lowered = built(x)
+    y = built.to(torch.bfloat16)(x.bfloat16())
+    assert y.dtype is torch.bfloat16
+    assert (lowered.float() - want).square().mean().sqrt() / size < 0.03
+    assert (y.float() - want).square().mean().sqrt() / size < 0.03
+
+
 def test_twins_differ_in_their_mixer_alone():
     sizes = [{n: p.shape for n, p in encoder(mixer).named_parameters() if ".attn." not in n} for mixer in TWINS]
-    assert sizes[0] == sizes[1]
+    assert sizes[0] == sizes[1] == sizes[2]
     assert len(sizes[0]) > 8
 
 

@@ -215,7 +215,8 @@ _FRAMES = {
     }.items()
 }
 _GRIDS = {
-    f"grid_filter, {modes} modes": MixerChoice(name="grid_filter", options={"modes": modes}) for modes in (8, 16, 32)
+    "grid_attention": MixerChoice(name="grid_attention", options={}),
+    **{f"grid_filter, {n} modes": MixerChoice(name="grid_filter", options={"modes": n}) for n in (8, 16, 32)},
 }
 _ATTENTION = ("torch SDPA",)
 MIXER_CASES: Mapping[str, MixerCase] = {

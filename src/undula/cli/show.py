@@ -61,9 +61,10 @@ def show_mixers(screen: Console) -> None:
     late_import("undula.mixers")
     base = late_import("undula.mixers.base")
     rows = []
-    for name in base.MIXERS:
-        traits = base.MIXERS[name].traits
-        options = ", ".join(f"{k}={v!r}" for k, v in base.mixer_options(base.MIXERS[name]).items())
+    for name in (*base.MIXERS, *base.GRID_MIXERS):
+        mixer = base.find_mixer(name)
+        traits = mixer.traits
+        options = ", ".join(f"{k}={v!r}" for k, v in base.mixer_options(mixer).items())
         rows.append(
             (name, traits.causal, traits.bidirectional, traits.streaming, traits.bounded_state, traits.cost, options)
         )

@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from undula.names import Registry, unknown_name
+from undula.ops.cosine import Grid
 from undula.shapes import PaddingMask, Sequence
 
 
@@ -171,6 +172,21 @@ MIXERS: Registry[type[Mixer]] = Registry("mixer")
 GRID_MIXERS: Registry[type[Mixer]] = Registry("grid mixer")
 """Mixers of images. They stand apart since they break the contract of sequences on purpose: what they compute belongs
 to the whole picture, so it depends on its size, and a grid has no padding and no order."""
+
+
+def checked_grid(
+    name: str, x: Sequence, causal: bool, attention_mask: PaddingMask | None, state: State | None, grid: Grid | None
+) -> Grid:
+    """Return the grid that a mixer of grids was called with.
+
+    Raises:
+        ValueError: for causal=True, a mask, a state, or a grid that has not as many cells as there are positions.
+    """
+    if causal or attention_mask is not None or state is not None:
+        raise ValueError(f"{name} mixes whole grids: call it with causal=False, without a mask and without a state")
+    if grid is None or grid[0] * grid[1] != x.shape[1]:
+        raise ValueError(f"grid={grid} for {x.shape[1]} cells; wanted (rows, columns) whose product that is")
+    return grid
 
 
 def find_mixer(name: str) -> type[Mixer]:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.mixers.base import GRID_MIXERS, Mixer, State, Traits
+from undula.mixers.base import GRID_MIXERS, Mixer, State, Traits, checked_grid
 from undula.nn.grid_conv import GridConv
 from undula.nn.norms import RMSNorm
 from undula.ops.cosine import (
@@ -110,12 +110,7 @@ class GridFilter(Mixer):
         Raises:
             ValueError: for causal=True, a mask, a state, or a grid that has not as many cells as there are positions.
         """
-        if causal or attention_mask is not None or state is not None:
-            raise ValueError(
-                "grid_filter filters whole grids: call it with causal=False, without a mask and without a state"
-            )
-        if grid is None or grid[0] * grid[1] != x.shape[1]:
-            raise ValueError(f"grid={grid} for {x.shape[1]} cells; wanted (rows, columns) whose product that is")
+        grid = checked_grid("grid_filter", x, causal, attention_mask, state, grid)
         q, k, v = self.in_proj(self.short(x, grid)).chunk(3, dim=-1)
         u = self.k_norm(k) * v
         level = self.band_gate(x.mean(1)).unflatten(-1, (self.num_heads, self.num_bands)) - self.threshold[:, None]

@@ -14,6 +14,7 @@ from undula.names import unknown_name
 from undula.nn.pooling import MeanPooling
 from undula.ops.cosine import Grid, grid_amplitudes, grid_samples, masked_amplitudes, samples, turned
 from undula.ops.dft import split
+from undula.ops.phase import full_precision
 from undula.ops.spectral_bands import log_bands
 
 FASTEST = 128
@@ -104,12 +105,13 @@ class SpectralCrossModalFusion(nn.Module):
         length: int,
         vision_grid: Grid | None = None,
     ) -> Float[Tensor, "B N D"]:
-        """Return the sum of the senses' waves, before the blocks."""
+        """Return the sum of the senses' waves, before the blocks; added up in float32 or wider."""
         known = {name: self.from_sense[name](x) for name, (x, _) in senses.items()}
         means = {name: self.pooling(x, senses[name][1]) for name, x in known.items()}
         there = {name: None if real is None else real.any(1) for name, (_, real) in senses.items()}
         joint = _mean(means, there)
-        cosines = sines = known[next(iter(known))].new_zeros(len(joint), length, self.d_model)
+        wide = torch.promote_types(joint.dtype, torch.float32)
+        cosines = sines = torch.zeros(len(joint), length, self.d_model, device=joint.device, dtype=wide)
         for name in self.widths:
             # What stands for a missing sense is constant: wave 0.
             instead = torch.zeros_like(cosines)
@@ -118,14 +120,16 @@ class SpectralCrossModalFusion(nn.Module):
                 cosines = cosines + instead
                 continue
             grid = vision_grid if name == "vision" else None
-            waves = self._waves(known[name], senses[name][1], length, grid)
+            with full_precision(joint):
+                waves = self._waves(known[name].to(wide), senses[name][1], length, grid)
             real, imag = self.turned(name, waves, means[name], joint)
             here = there[name]
             if here is not None:
                 # The waves of nothing are 0.
                 real = torch.where(here[:, None, None], real, instead)
             cosines, sines = cosines + real, sines + imag
-        return samples(cosines, sines, length)
+        with full_precision(joint):
+            return samples(cosines, sines, length).to(joint.dtype)
 
     def turned(
         self, name: str, waves: Float[Tensor, "B N D"], mean: Float[Tensor, "B D"], joint: Float[Tensor, "B D"]
@@ -141,7 +145,8 @@ class SpectralCrossModalFusion(nn.Module):
         self, values: Float[Tensor, "B heads_bands"], bands: Float[Tensor, "bands K"]
     ) -> Float[Tensor, "B K D"]:
         """What is said for each band of each head, at every wave of every channel."""
-        by_head = values.unflatten(-1, (self.num_heads, self.num_bands)) @ bands
+        with full_precision(bands):
+            by_head = values.to(bands.dtype).unflatten(-1, (self.num_heads, self.num_bands)) @ bands
         return by_head.transpose(1, 2).repeat_interleave(self.d_model // self.num_heads, -1)
 
     def _waves(
@@ -189,7 +194,9 @@ def _pair(sense: Sense) -> tuple[Tensor, Tensor | None]:
 
 def _mean(means: Mapping[str, Tensor], there: Mapping[str, Tensor | None]) -> Float[Tensor, "B D"]:
     """The mean of the senses that a row has."""
-    values = torch.stack(list(means.values()))
-    has = torch.stack([torch.ones_like(x[:, 0]) if there[n] is None else there[n].to(x) for n, x in means.items()])
+    has = []
+    for name, x in means.items():
+        here = there[name]
+        has.append(torch.ones_like(x[:, 0]) if here is None else here.to(x.dtype))
     # The mean of a sense without a real position is 0 already.
-    return values.sum(0) / has.sum(0).clamp_min(1)[:, None]
+    return torch.stack(list(means.values())).sum(0) / torch.stack(has).sum(0).clamp_min(1)[:, None]

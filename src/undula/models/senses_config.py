@@ -18,9 +18,9 @@ class VisionEncoderConfig:
     position_octaves: int = 4
     """Frequencies of the coordinates' sines and cosines: 1, 2, 4, ... half waves over the side of a square image."""
     backbone: BackboneConfig = field(default_factory=lambda: BackboneConfig(mixers=("grid_filter",)))
-    """Blocks over the grid of patches. Beside "grid_filter" any mixer that looks both ways may stand; it takes patches
-    row by row. Its twin by attention: mixers=("attention",), mixer_options={"attention": {"rotary": False}}, since
-    positions are coordinates already."""
+    """Blocks over the grid of patches. The twin of "grid_filter" is "grid_attention", which has its local filter, too.
+    Any mixer of sequences that looks both ways may stand there; it takes patches row by row. "attention" then needs no
+    positions of its own, {"attention": {"rotary": False}}, since patches have coordinates."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,11 +94,11 @@ def interpolated(
         down: frequencies along the first axis.
         across: frequencies along the second.
     """
-    hats = [
+    by_row, by_column = (
         (1 - (f[:, None] - torch.arange(n, device=f.device)).abs()).clamp_min(0)
         for f, n in zip((down, across), response.shape[2:4], strict=True)
-    ]
-    return einsum(response, *hats, "p q m n d, k m, l n -> p k q l d")
+    )
+    return einsum(response, by_row, by_column, "p q m n d, k m, l n -> p k q l d")
 
 
 def masked_amplitudes(
