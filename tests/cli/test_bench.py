@@ -16,6 +16,7 @@ def test_measuring_and_the_table(tmp_path, capsys, monkeypatch):
     assert main(["bench", "optimizers", "tiny", *quick]) == 0
     assert main(["bench", "pyramid", "tiny", *quick]) == 0
     assert main(["bench", "sparsity", "tiny", *quick]) == 0
+    assert main(["bench", "pieces", "tiny", *quick]) == 0
     assert main(["bench", "wavelet", "tiny", "--memory", "false", *quick]) == 0
     assert main(["bench", "phase", "tiny", "--memory", "false", *quick]) == 0
     output = capsys.readouterr().out
@@ -76,7 +77,7 @@ def test_help(capsys):
     assert "undula bench MEASUREMENT" in said
     for kind in ("train", "mixers", "decode", "optimizers", "phase", "pyramid", "sparsity", "wave-gpt", "table"):
         assert f"\n  {kind} " in said
-    for kind in ("needle", "copy", "plot", "codec", "wavelet"):
+    for kind in ("needle", "copy", "plot", "codec", "wavelet", "pieces"):
         assert f"\n  {kind} " in said
 
 

@@ -19,7 +19,7 @@ ROOMS = (
 def write_package(folder, imports):
     """Write an empty package with every room of ours, in which room.a imports what `imports` says."""
     files = {"__init__.py": "", "wave.py": ""} | {f"{room}/__init__.py": "" for room in ROOMS}
-    files |= {f"{name}.py": "" for name in ("config", "files", "names", "optional", "shapes")}
+    files |= {f"{name}.py": "" for name in ("allocator", "config", "files", "names", "optional", "shapes")}
     for importer, imported in imports:
         files.setdefault(f"{imported.replace('.', '/')}.py", "")
         files[f"{importer.replace('.', '/')}.py"] = f"import undula.{imported}\n"

@@ -158,6 +158,21 @@ class WaveletCase:
     mode: str = "zero"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PiecesCase:
+    """Loss and gradients of language models on one long sequence that they read in pieces.
+
+    Args:
+        models: by name; every state is bounded.
+        lengths: tokens of the sequence.
+        piece: tokens of a piece.
+    """
+
+    models: Mapping[str, ModelConfig]
+    lengths: tuple[int, ...] = (16384, 65536, 200_000)
+    piece: int = 4096
+
+
 def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
     """Return a plain language model with one mixer in all its layers."""
     backbone = BackboneConfig(
@@ -252,6 +267,12 @@ OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
 SPARSITY_CASES: Mapping[str, SparsityCase] = {
     "h64": SparsityCase(),
     "tiny": SparsityCase(num_harmonics=16, ratios=(0.5,), num_layers=1, num_heads=2, shapes=((2, 8),)),
+}
+_SIX_LAYERS = {"d_model": 256, "num_layers": 6, "num_heads": 8, "d_ff": 688, "vocab_size": 256}
+_LONG = ("fft_conv", "spectral_gate", "hierarchical_fft")
+PIECES_CASES: Mapping[str, PiecesCase] = {
+    "d256": PiecesCase(models={mixer: plain(mixer, **_SIX_LAYERS) for mixer in _LONG}),
+    "tiny": PiecesCase(models={"fft_conv": plain("fft_conv", **_TINY, d_ff=84)}, lengths=(48, 96), piece=16),
 }
 WAVELET_CASES: Mapping[str, WaveletCase] = {
     "db4": WaveletCase(),

@@ -114,10 +114,28 @@ def precision(setting: BenchSetting) -> AbstractContextManager[object]:
     return torch.autocast(setting.device, dtype=torch.bfloat16)
 
 
-def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object, setting: BenchSetting) -> int:
-    """Return the bytes by which a run raises the peak of memory, what it was prepared with left out.
+@dataclass(frozen=True, kw_only=True)
+class FreshRun:
+    """One run in a process that has run nothing else.
 
-    On a CPU: the resident size of a fresh process; on a GPU: what its tensors take.
+    Args:
+        peak_bytes: by which it raises the peak of memory, what it was prepared with left out.
+        seconds: by the clock on the wall, the first time included.
+        cpu_seconds: of all threads.
+    """
+
+    peak_bytes: int
+    seconds: float
+    cpu_seconds: float
+
+
+def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object, setting: BenchSetting) -> int:
+    """Return the bytes by which a run raises the peak of memory; see `fresh_run`."""
+    return fresh_run(prepare, *arguments, setting=setting).peak_bytes
+
+
+def fresh_run(prepare: Callable[..., Callable[[], object]], *arguments: object, setting: BenchSetting) -> FreshRun:
+    """Return time and memory of one run. On a CPU memory is the resident size of a fresh process, on a GPU its tensors.
 
     Args:
         prepare: a function of a module, called with the arguments; returns what is to be run.
@@ -125,32 +143,41 @@ def peak_memory(prepare: Callable[..., Callable[[], object]], *arguments: object
         setting: device and threads.
     """
     if setting.device == "cuda":
-        return _peak_of_gpu(prepare(*arguments))
+        return _run_of_gpu(prepare(*arguments))
     # Forked from a server that has imported everything and run nothing: fresh, and there at once.
     context = get_context("forkserver")
     context.set_forkserver_preload([prepare.__module__])
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_peak_of_process, prepare, arguments, setting).result()
+        return pool.submit(_run_of_process, prepare, arguments, setting).result()
 
 
-def _peak_of_process(
+def _run_of_process(
     prepare: Callable[..., Callable[[], object]], arguments: tuple[object, ...], setting: BenchSetting
-) -> int:
+) -> FreshRun:
     with measuring(setting):
         run = prepare(*arguments)
         _forget_peak()
         before = peak_resident()
-        run()
-        return peak_resident() - before
+        return _clocked(run, lambda: peak_resident() - before)
 
 
-def _peak_of_gpu(run: Callable[[], object]) -> int:
+def _clocked(run: Callable[[], object], added: Callable[[], int]) -> FreshRun:
+    started, started_cpu = time.perf_counter(), time.process_time()
+    run()
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - started_cpu
+    return FreshRun(peak_bytes=added(), seconds=seconds, cpu_seconds=cpu_seconds)
+
+
+def _run_of_gpu(run: Callable[[], object]) -> FreshRun:
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.max_memory_allocated()
-    run()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
+
+    def finished() -> None:
+        run()
+        torch.cuda.synchronize()
+
+    return _clocked(finished, lambda: torch.cuda.max_memory_allocated() - before)
 
 
 def peak_resident() -> int:

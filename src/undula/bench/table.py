@@ -245,6 +245,20 @@ def _optimizers(run: list[Record]) -> str:
     return f"{caption}\n\n{markdown(head, body)}"
 
 
+def _pieces(run: list[Record]) -> str:
+    config, size = run[0].config, _count(run[0].figures["parameters"])
+    lengths = sorted({record.config["length"] for record in run})
+    caption = f"**Loss and gradients** of {size} parameters in pieces of {config['piece']:,} tokens, tokens/s, peak MB"
+    head = ["model", *(f"{length:,} tokens" for length in lengths)]
+    rows = _grid(
+        run,
+        "length",
+        lengths,
+        lambda figures: f"{_number(figures['tokens_per_second'], ',.0f')}, {_megabytes(figures['peak_bytes'])}",
+    )
+    return f"{caption}; {_made(run[0])}\n\n{markdown(head, rows)}"
+
+
 def _wavelet(run: list[Record]) -> str:
     config = run[0].config
     shape = f"({config['batch_size']}, {config['channels']}, {config['length']})"
@@ -346,6 +360,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "needle": _recall("Needle"),
     "copy": _recall("Copy"),
     "wavelet": _wavelet,
+    "pieces": _pieces,
     "recognition": _recognition,
 }
 """How the records of each kind become a table, in the order in which they are shown."""

@@ -13,6 +13,7 @@ from undula.bench.cases import (
     MIXER_CASES,
     OPTIMIZER_CASES,
     PHASE_CASES,
+    PIECES_CASES,
     PYRAMID_CASES,
     SPARSITY_CASES,
     TRAIN_CASES,
@@ -40,6 +41,7 @@ USAGE = """usage: undula bench MEASUREMENT [arguments]
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   sparsity      time of blocks on part of the harmonics, beside blocks on all of them
   codec         a trained codec's held-out recordings, and its speed in one go and in pieces
+  pieces        time and memory of the loss and gradients of long sequences, read in pieces
   wavelet       time, memory and error of a wavelet transform and its inverse, beside other libraries
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   needle        right answers of models that recall a value from noise, by length of the noise
@@ -64,6 +66,7 @@ def run(arguments: list[str]) -> int:
         "pyramid": partial(_stacks, "pyramid", PYRAMID_CASES),
         "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
         "codec": _codec,
+        "pieces": _pieces,
         "wavelet": _wavelet,
         "wave-gpt": wave_gpt_bench.run,
         "needle": partial(recall_bench.run, "needle"),
@@ -196,6 +199,27 @@ def _codec(arguments: list[str]) -> int:
     head = ("codec", "SI-SDR in dB", "median", "lowest", "seconds a second", "in pieces", "streaming difference")
     values = [record.figures[key] for key in (*keys, "streaming_difference")]
     console().print(table(head, [(record.config["model"], *values)], f"codec, {_how(setting)}"))
+    return SUCCESS
+
+
+def _pieces(arguments: list[str]) -> int:
+    asked = _reader("pieces", PIECES_CASES, "d256", memory=False).parse_args(arguments)
+    case, setting = _case(PIECES_CASES, asked.case), _setting(asked)
+    measure = late_import("undula.bench.pieces").bench_pieces
+    records = _measured("pieces", asked, lambda: measure(asked.case, case, setting))
+    head = ("model", "tokens", "seconds", "tokens/s", "peak MB")
+    rows = [
+        (
+            record.config["model"],
+            record.config["length"],
+            record.figures["seconds"],
+            record.figures["tokens_per_second"],
+            _megabytes(record.figures["peak_bytes"]),
+        )
+        for record in records
+    ]
+    how = f"{setting.device}, {setting.dtype}, {setting.threads} threads, one run"
+    console().print(table(head, rows, f"loss and gradients in pieces of {case.piece:,} tokens, {how}"))
     return SUCCESS
 
 

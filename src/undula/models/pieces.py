@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from undula.allocator import release_free_memory
 from undula.mixers.base import map_state
 from undula.models.backbone import States
 from undula.models.language_model import LanguageModel
@@ -74,6 +75,8 @@ def loss_in_pieces(
 def _piece(
     model: LanguageModel, input_ids: Tensor, labels: Tensor, mask: Tensor | None, state: States
 ) -> tuple[Tensor, Tensor | None, States]:
+    if input_ids.device.type == "cpu":
+        release_free_memory()
     logits, state = model(input_ids, mask, state=state)
     nats, _ = summed_nats(logits, labels)
     # Copies: a state may be a view of something as long as the piece, which would stay with it.
