@@ -113,6 +113,7 @@ def test_an_item_depends_on_the_seed_and_its_number_alone(kind):
         assert torch.equal(first[i].item.values, backwards[i].item.values)
         assert torch.equal(first[i].shares, backwards[i].shares)
     assert [int(first[i].item.label) for i in range(30)] != [int(other[i].item.label) for i in range(30)]
+    assert not torch.equal(first[0].shares, first[7].shares)
     # Each once in an epoch, in another order in the next; and another change of the same input.
     orders = [[int(first[i].item.label) for i in range(start, start + 7)] for start in (0, 7, 14)]
     assert [sorted(order) for order in orders] == [list(range(7))] * 3

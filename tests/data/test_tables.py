@@ -2,7 +2,10 @@
 
 import io
 
+import datasets
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -13,9 +16,6 @@ from undula.data.labelled import load_examples, prepare_labelled
 from undula.data.labelled_config import LabelledDataConfig as Config
 from undula.data.parallel import prepare_parallel, read_pairs
 from undula.data.tables import read_tables
-
-datasets, pyarrow = pytest.importorskip("datasets"), pytest.importorskip("pyarrow")
-arrow = pytest.importorskip("pyarrow.parquet")
 
 
 def parquet(path, columns, **features):
@@ -57,7 +57,7 @@ def test_images_and_recordings_are_read_from_their_bytes(tmp_path):
     features = datasets.Features(audio=datasets.Audio(), label=datasets.Value("string"))
     columns = {"audio": [{"bytes": path.read_bytes(), "path": None}] * 2, "label": ["a", "b"]}
     # By hand: the library itself encodes recordings only where it can decode them.
-    arrow.write_table(pyarrow.table(columns, schema=features.arrow_schema), tmp_path / "b.parquet")
+    pyarrow.parquet.write_table(pyarrow.table(columns, schema=features.arrow_schema), tmp_path / "b.parquet")
     found = load_examples(Config(kind="sound", source=str(tmp_path / "b.parquet")))
     assert (found.sample_rate, len(found.train[0].content)) == (2000, 300)
 

@@ -121,7 +121,15 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(kind, tmp_path):
 def trained(tmp_path_factory):
     folder, results = tmp_path_factory.mktemp("trained"), {}
     for kind in ("class", "tags", "number", "sound"):
-        config = tiny(kind, folder, steps=40, eval_every=40, save_every=40, batch_size=16, augment=AugmentConfig())
+        config = tiny(
+            kind,
+            folder / f"{kind}-data",
+            steps=40,
+            eval_every=40,
+            save_every=40,
+            batch_size=16,
+            augment=AugmentConfig(),
+        )
         results[kind] = runs.train_recogniser(config, folder / kind)
     return results
 
@@ -148,7 +156,7 @@ def test_a_model_is_asked(trained):
         runs.recognise(loaded["class"], " ")
     assert runs.recognise(loaded["tags"], "a cow 5") == [("a", "D"), ("cow", "N"), ("5", "Z")]
     assert runs.recognise(loaded["number"], "xxxx 7") == pytest.approx(104, abs=0.7)
-    path = trained["sound"].folder.parent / "sounds" / "low" / "0.wav"
+    path = trained["sound"].folder.parent / "sound-data" / "sounds" / "low" / "0.wav"
     assert next(iter(runs.recognise(loaded["sound"], str(path)))) == "low"
     with pytest.raises(FileNotFoundError, match="give the path of an image or a recording"):
         runs.recognise(loaded["sound"], "low")

@@ -1,4 +1,4 @@
-"""Train recipes on identical batches, audit them, and rank those that pass."""
+"""Train recipes on identical batches: language models are audited, and ranked if they pass; recognisers are scored."""
 
 import math
 from collections.abc import Mapping

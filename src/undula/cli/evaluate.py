@@ -1,4 +1,4 @@
-"""Score the model of a run on all that it holds out: text, recordings or translations; or on others."""
+"""Score the model of a run on all that it holds out: text, recordings, translations or labels; or on others."""
 
 from pathlib import Path
 
@@ -13,7 +13,9 @@ def run(arguments: list[str]) -> int:
     reader = parser("evaluate", __doc__ or "")
     reader.add_argument("run", type=str, help="folder of a run")
     reader.add_argument(
-        "--data", type=str, help="a file or folder of text, of sound, or of pairs (default: what the run holds out)"
+        "--data",
+        type=str,
+        help="a file or folder of text, sound or pairs, or a source of labelled data (default: what it holds out)",
     )
     reader.add_argument("--length", type=str, help="tokens in a window, such as 4k or 200k (default: the run's)")
     reader.add_argument("--piece", type=int, help="tokens read at a time, 0 for all of a window (default: the run's)")

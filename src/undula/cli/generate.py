@@ -1,4 +1,4 @@
-"""Continue a prompt with the model of a run, or translate it; the text appears as it is made."""
+"""Continue a prompt with the model of a run, or translate it, or tell what it is; text appears as it is made."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ def run(arguments: list[str]) -> int:
     reader = parser("generate", __doc__ or "")
     reader.add_argument("run", type=str, help="folder of a run")
     reader.add_argument(
-        "--prompt", type=str, default="", help="the text to continue or translate; empty: the start of a document"
+        "--prompt", type=str, default="", help="the text to continue, translate or tell of, or a path; empty: the start"
     )
     reader.add_argument("--max-new-tokens", type=int, default=300, help="at most this many tokens")
     reader.add_argument("--temperature", type=float, default=0.8, help="0: always the likeliest token")

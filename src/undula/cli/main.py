@@ -16,11 +16,14 @@ from undula.optional import late_import
 
 VERBS: dict[str, tuple[str, str]] = {
     "train": ("undula.cli.train", "train a recipe into a run folder, or resume one"),
-    "generate": ("undula.cli.generate", "continue a prompt with a trained model"),
-    "evaluate": ("undula.cli.evaluate", "score a trained model on its held-out text, or on any file"),
+    "generate": ("undula.cli.generate", "continue or translate a prompt with a trained model, or tell what it is"),
+    "evaluate": ("undula.cli.evaluate", "score a trained model on all that it holds out, or on other data"),
     "audit": ("undula.cli.audit", "measure whether a trained model leaks, streams and pads as it should"),
     "validate": ("undula.cli.validate", "check a model, its text and its training in one report with a score"),
-    "compare": ("undula.cli.compare", "train recipes on identical batches and rank those that pass their audit"),
+    "compare": (
+        "undula.cli.compare",
+        "train recipes on identical batches and rank them: language models, or recognisers",
+    ),
     "ablate": ("undula.cli.ablate", "train the ablations of Wave-Native GPT and say what each factor brings"),
     "evolve": ("undula.cli.evolve", "evolve the wavelets of a trained model; the winner has to be better beyond noise"),
     "lr-experiment": ("undula.cli.lr_experiment", "ask whether another learning rate or schedule helps, and judge"),

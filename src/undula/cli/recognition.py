@@ -34,7 +34,7 @@ def evaluate(folder: Path, asked: Any, screen: Console) -> None:
     runs = late_import("undula.experiments.recognition")
     scored = runs.evaluate_recognition_run(folder, asked.data)
     screen.print(table((str(folder), asked.data or "held out"), _rows(scored)))
-    counts = getattr(scored, "counts", ())
+    counts: tuple[tuple[int, ...], ...] = getattr(scored, "counts", ())
     if 0 < len(counts) <= MOST_CLASSES:
         labels = runs.load_recogniser(folder).model.config.id2label
         names = [labels[i] for i in range(len(counts))]

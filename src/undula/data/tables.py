@@ -151,7 +151,7 @@ def _plain(dataset: Any, library: Any) -> list[Row]:
 
 def _class_names(features: Any, library: Any) -> Iterator[tuple[str, Any]]:
     for name, feature in features.items():
-        inner = getattr(feature, "feature", None)
+        inner: Any = getattr(feature, "feature", None)
         if isinstance(feature, library.ClassLabel):
             yield name, feature.int2str
         elif isinstance(inner, library.ClassLabel):

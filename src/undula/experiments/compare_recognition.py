@@ -120,7 +120,7 @@ def compare_recognition(
 
 def training_seconds(folder: Path, config: RecognitionTrainConfig) -> float:
     """Return how long the steps of a run took, from what it wrote at each log; scores and checkpoints do not count."""
-    lines = [line for line in read_lines(folder / METRICS) if "items_per_second" in line]
+    lines: list[Any] = [line for line in read_lines(folder / METRICS) if line.get("items_per_second")]
     steps = [0, *(int(line["step"] or 0) for line in lines)]
     items = config.batch_size * config.accumulation
     return sum((b - a) * items / line["items_per_second"] for a, b, line in zip(steps, steps[1:], lines, strict=False))

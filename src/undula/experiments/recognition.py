@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -113,7 +113,7 @@ def build_recogniser(config: RecognitionTrainConfig, labelled: Labelled) -> Whol
         told |= {"label2id": {name: number for number, name in enumerate(labelled.labels)}}
     if labelled.tokenizer is not None:
         kind = UndulaForTokenClassification if config.data.target == "tags" else UndulaForSequenceClassification
-        return kind(UndulaEncoderConfig(**told, pad_token_id=labelled.tokenizer.pad_token_id))
+        return kind(UndulaEncoderConfig(**told, pad_token_id=cast(int, labelled.tokenizer.pad_token_id)))
     if config.data.kind == "image":
         mean, std = labelled.input_scale
         return UndulaForImageClassification(UndulaVisionConfig(**told, image_mean=mean, image_std=std))

@@ -1,5 +1,7 @@
 """Encoders of images and sound as Hugging Face knows them; importing this file registers them."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,7 +11,7 @@ from transformers.utils.generic import can_return_tuple
 
 from undula.hf.encoder_configuration import UndulaAudioEncoderConfig, UndulaVisionConfig
 from undula.hf.loading import WholeModel
-from undula.hf.told import scaled, told_loss
+from undula.hf.told import outputs_of, scaled, told_loss
 from undula.models.recogniser import SpectralAudioClassifier, SpectralImageClassifier
 from undula.models.sound_encoder import SpectralAudioEncoder
 from undula.models.vision_encoder import SpectralVisionEncoder
@@ -52,7 +54,7 @@ class UndulaForImageClassification(WholeModel):
 
     def __init__(self, config: UndulaVisionConfig) -> None:
         super().__init__(config)
-        self.model = SpectralImageClassifier(config.model_config, config.num_labels, config.pooling)
+        self.model = SpectralImageClassifier(config.model_config, outputs_of(config), config.pooling)
         self.post_init()
 
     @can_return_tuple
@@ -105,7 +107,7 @@ class UndulaForAudioClassification(WholeModel):
 
     def __init__(self, config: UndulaAudioEncoderConfig) -> None:
         super().__init__(config)
-        self.model = SpectralAudioClassifier(config.model_config, config.num_labels, config.pooling)
+        self.model = SpectralAudioClassifier(config.model_config, outputs_of(config), config.pooling)
         self.post_init()
 
     @can_return_tuple
@@ -149,7 +151,7 @@ def lengths_of(mask: Int[Tensor, "B L"] | None) -> Int[Tensor, " B"] | None:
     return real.sum(1)
 
 
-def _levelled(pixels: Images, config: UndulaVisionConfig) -> Images:
+def _levelled(pixels: Images, config: Any) -> Images:
     return (pixels - config.image_mean) / config.image_std
 
 

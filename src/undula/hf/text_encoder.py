@@ -11,7 +11,7 @@ from transformers.utils.generic import can_return_tuple
 from undula.hf.encoder_configuration import UndulaEncoderConfig
 from undula.hf.inputs import padding_mask, refuse_unsupported
 from undula.hf.loading import WholeModel
-from undula.hf.told import scaled, told_loss
+from undula.hf.told import outputs_of, scaled, told_loss
 from undula.models.spectral_encoder import SpectralClassifier, SpectralEncoder, SpectralTokenClassifier
 from undula.nn.pooling import build_pooling
 from undula.ops.metrics import IGNORED
@@ -69,7 +69,7 @@ class UndulaForSequenceClassification(WholeModel):
 
     def __init__(self, config: UndulaEncoderConfig) -> None:
         super().__init__(config)
-        self.model = SpectralClassifier(config.model_config, config.num_labels, config.pooling)
+        self.model = SpectralClassifier(config.model_config, outputs_of(config), config.pooling)
         self.post_init()
 
     @can_return_tuple
@@ -114,7 +114,7 @@ class UndulaForTokenClassification(WholeModel):
 
     def __init__(self, config: UndulaEncoderConfig) -> None:
         super().__init__(config)
-        self.model = SpectralTokenClassifier(config.model_config, config.num_labels)
+        self.model = SpectralTokenClassifier(config.model_config, outputs_of(config))
         self.post_init()
 
     @can_return_tuple

@@ -28,6 +28,11 @@ def problem_type(config: Any, labels: Tensor | None = None) -> str:
     return MULTI if labels is not None and labels.dtype.is_floating_point else SINGLE
 
 
+def outputs_of(config: Any) -> int:
+    """Return how many scores a head has: one for each label."""
+    return int(config.num_labels)
+
+
 def scaled(scores: Float[Tensor, "*rest outputs"], config: Any) -> Float[Tensor, "*rest outputs"]:
     """Return the scores of regression in the units of its targets; of other problems as they are."""
     if problem_type(config) != REGRESSION:
