@@ -27,7 +27,7 @@ venv: .venv/.stamp
 	@echo "making .venv (torch first; a few minutes)"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	@$(PIP) -e '.[animation,audio,bench,datasets,dev,translation]'
+	@$(PIP) -e '.[animation,audio,bench,datasets,dev,translation,vision]'
 	@touch $@
 
 test: venv

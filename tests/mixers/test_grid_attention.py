@@ -16,9 +16,9 @@ def made(**options):
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (3, 5), (1, 7), (1, 1)])
-@pytest.mark.parametrize("taps", [1, 3])
-def test_by_definition(grid, taps):
-    built, x = made(short_conv=taps), torch.randn(2, grid[0] * grid[1], 6, dtype=torch.float64)
+@pytest.mark.parametrize(("taps", "qk_norm"), [(1, False), (3, False), (3, True)])
+def test_by_definition(grid, taps, qk_norm):
+    built, x = made(short_conv=taps, qk_norm=qk_norm), torch.randn(2, grid[0] * grid[1], 6, dtype=torch.float64)
     p = {name: value.detach().numpy() for name, value in built.named_parameters()}
     got = built(x, False, grid=grid).detach().numpy()
     for row in range(2):
@@ -26,7 +26,13 @@ def test_by_definition(grid, taps):
         q, k, v = np.split(smooth @ p["in_proj.weight"].T, 3, axis=-1)
         heads = []
         for head in (slice(0, 3), slice(3, 6)):
-            weights = np.exp(q[:, head] @ k[:, head].T / np.sqrt(3))
+            one, other = q[:, head], k[:, head]
+            if qk_norm:
+                one, other = (
+                    z / np.sqrt((z**2).mean(1, keepdims=True) + 1e-6) * p[f"{name}_norm.weight"]
+                    for name, z in (("q", one), ("k", other))
+                )
+            weights = np.exp(one @ other.T / np.sqrt(3))
             heads.append(weights / weights.sum(1, keepdims=True) @ v[:, head])
         np.testing.assert_allclose(got[row], np.concatenate(heads, 1) @ p["out_proj.weight"].T, atol=1e-11)
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from undula.mixers.base import GRID_MIXERS, Mixer, State, Traits, checked_grid
 from undula.nn.grid_conv import GridConv
+from undula.nn.norms import RMSNorm
 from undula.ops.attention import cross_sdpa
 from undula.ops.cosine import Grid
 from undula.shapes import PaddingMask, Sequence
@@ -22,6 +23,7 @@ class GridAttention(Mixer):
         d_model: width.
         num_heads: heads; divides d_model.
         short_conv: side of the local filter, odd; 1 for the cell alone.
+        qk_norm: normalise queries and keys per head (Henry et al., arXiv 2010.04245).
 
     Raises:
         ValueError: when heads do not divide the width, or the side is even.
@@ -33,7 +35,7 @@ class GridAttention(Mixer):
         causal=False, streaming=False, grid=True, cost="T^2", source="Vaswani et al., arXiv 1706.03762; a local filter"
     )
 
-    def __init__(self, d_model: int, num_heads: int, *, short_conv: int = 3) -> None:
+    def __init__(self, d_model: int, num_heads: int, *, short_conv: int = 3, qk_norm: bool = False) -> None:
         super().__init__()
         if d_model % num_heads:
             raise ValueError(f"d_model={d_model} is not a multiple of num_heads={num_heads}; change one of them")
@@ -41,6 +43,8 @@ class GridAttention(Mixer):
         self.short = GridConv(d_model, short_conv)
         self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
+        self.q_norm = RMSNorm(d_model // num_heads) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(d_model // num_heads) if qk_norm else nn.Identity()
 
     def forward(
         self,
@@ -55,7 +59,7 @@ class GridAttention(Mixer):
         grid = checked_grid("grid_attention", x, causal, attention_mask, state, grid)
         z = self.in_proj(self.short(x, grid))
         q, k, v = rearrange(z, "b t (three n e) -> three b n t e", three=3, n=self.num_heads)
-        return self.out_proj(rearrange(cross_sdpa(q, k, v), "b n t e -> b t (n e)"))
+        return self.out_proj(rearrange(cross_sdpa(self.q_norm(q), self.k_norm(k), v), "b n t e -> b t (n e)"))
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

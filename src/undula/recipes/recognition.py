@@ -29,8 +29,8 @@ def digits() -> RecognitionTrainConfig:
 
 @RECOGNITION_RECIPES.register("digits_attention")
 def digits_attention() -> RecognitionTrainConfig:
-    """The baseline of equal size: attention among all pixels."""
-    return _digits("digits_attention", "attention", d_ff=224, qk_norm=True, rotary=False)
+    """The baseline of equal size: attention among all pixels, behind the same local filter."""
+    return _digits("digits_attention", "grid_attention", d_ff=216, qk_norm=True)
 
 
 @RECOGNITION_RECIPES.register("spoken_digits")
