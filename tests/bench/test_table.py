@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from undula.bench.environment import make_records
+from undula.bench.markdown import growth
 from undula.bench.records import append_records
 from undula.bench.setting import BenchSetting
-from undula.bench.table import growth, newest, results_table, with_results
+from undula.bench.table import newest, results_table, with_results
 
 ROOT = Path(__file__).parents[2]
 

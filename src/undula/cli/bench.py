@@ -20,9 +20,10 @@ from undula.bench.cases import (
     WAVELET_CASES,
     MixerCase,
 )
+from undula.bench.markdown import by_model
 from undula.bench.records import Record, append_records, read_records, results_file
 from undula.bench.setting import BenchSetting
-from undula.bench.table import by_model, newest, results_table, with_results
+from undula.bench.table import newest, results_table, with_results
 from undula.cli import recall_bench, wave_gpt_bench
 from undula.cli.arguments import parsed_length, parser
 from undula.cli.main import SUCCESS
