@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.contract.cases import moved
-from tests.reference import cosine as reference
+from tests.reference import half_waves as reference
 from undula.mixers.base import GRID_MIXERS, MIXERS, State, build_mixer
 from undula.mixers.grid_filter import GridFilter
 from undula.models.backbone import Backbone

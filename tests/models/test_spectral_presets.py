@@ -55,7 +55,8 @@ def test_nothing_changes_a_preset():
 
 
 def test_every_field_that_a_language_model_has_can_be_given():
-    fields = {field.name for field in dataclasses.fields(SpectralConfig)} - {"modality"}
+    of_other_senses = {"modality", "vision_patch_size", "audio_sample_rate"}
+    fields = {field.name for field in dataclasses.fields(SpectralConfig)} - of_other_senses
     assert set(inspect.signature(create_spectral_lm).parameters) == {"size", *fields}
     changes = {
         "layer_type": "hybrid",

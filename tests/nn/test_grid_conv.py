@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.reference import cosine as reference
+from tests.reference import half_waves as reference
 from undula.nn.grid_conv import GridConv
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.reference.cosine import band_weights, series, sigmoid
+from tests.reference.half_waves import band_weights, series, sigmoid
 
 
 def fused(senses, p, names, length, heads, num_bands):

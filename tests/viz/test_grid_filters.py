@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.reference import cosine as reference
+from tests.reference import half_waves as reference
 from undula.viz.grid_filters import grid_filters
 from undula.viz.style import png
 

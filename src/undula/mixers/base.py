@@ -12,7 +12,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from undula.names import Registry, unknown_name
-from undula.ops.cosine import Grid
+from undula.ops.half_waves import Grid
 from undula.shapes import PaddingMask, Sequence
 
 

@@ -8,7 +8,7 @@ from undula.mixers.base import GRID_MIXERS, Mixer, State, Traits, checked_grid
 from undula.nn.grid_conv import GridConv
 from undula.nn.norms import RMSNorm
 from undula.ops.attention import cross_sdpa
-from undula.ops.cosine import Grid
+from undula.ops.half_waves import Grid
 from undula.shapes import PaddingMask, Sequence
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from undula.mixers.base import GRID_MIXERS, Mixer, State, Traits, checked_grid
 from undula.nn.grid_conv import GridConv
 from undula.nn.norms import RMSNorm
-from undula.ops.cosine import (
+from undula.ops.half_waves import (
     Grid,
     grid_amplitudes,
     grid_samples,

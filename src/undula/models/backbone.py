@@ -24,7 +24,7 @@ from undula.models.pyramid import MultiResolutionWavePyramid
 from undula.names import unknown_name
 from undula.nn.mixture import MixtureOfExperts
 from undula.nn.norms import RMSNorm
-from undula.ops.cosine import Grid
+from undula.ops.half_waves import Grid
 from undula.shapes import PaddingMask, Sequence
 
 States = tuple[State, ...]

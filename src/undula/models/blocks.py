@@ -11,7 +11,7 @@ from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.mixture import feed_forward
 from undula.nn.norms import RMSNorm
-from undula.ops.cosine import Grid
+from undula.ops.half_waves import Grid
 from undula.shapes import PaddingMask, Sequence
 
 

@@ -12,8 +12,8 @@ from undula.models.senses_config import SENSES, FusionConfig
 from undula.models.spectral_config import SpectralConfig
 from undula.names import unknown_name
 from undula.nn.pooling import MeanPooling
-from undula.ops.cosine import Grid, grid_amplitudes, grid_samples, masked_amplitudes, samples, turned
 from undula.ops.dft import split
+from undula.ops.half_waves import Grid, grid_amplitudes, grid_samples, masked_amplitudes, samples, turned
 from undula.ops.phase import full_precision
 from undula.ops.spectral_bands import log_bands
 

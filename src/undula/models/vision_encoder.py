@@ -12,7 +12,7 @@ from undula.models.init import initialise
 from undula.models.senses_config import VideoEncoderConfig, VisionEncoderConfig
 from undula.models.spectral_config import SpectralConfig
 from undula.nn.pooling import build_pooling
-from undula.ops.cosine import Grid, unit
+from undula.ops.half_waves import Grid, unit
 from undula.ops.phase import wide_dtype
 from undula.shapes import PaddingMask, Sequence
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from undula.ops.cosine import Grid
+from undula.ops.half_waves import Grid
 from undula.shapes import Sequence
 
 

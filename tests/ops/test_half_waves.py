@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import fft as scipy_fft
 
-from tests.reference import cosine as reference
+from tests.reference import half_waves as reference
 from undula.ops import cosine as ops
 
 WIDE = {"device": torch.device("cpu"), "dtype": torch.float64}
