@@ -6,7 +6,7 @@ import torch
 from scipy import fft as scipy_fft
 
 from tests.reference import half_waves as reference
-from undula.ops import cosine as ops
+from undula.ops import half_waves as ops
 
 WIDE = {"device": torch.device("cpu"), "dtype": torch.float64}
 
