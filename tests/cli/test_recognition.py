@@ -46,6 +46,13 @@ def test_a_run_is_scored_shown_and_goes_on(run, capsys):
     assert held_out(capsys.readouterr().out).split() == held_out(scored).split()
 
 
+def test_filters_are_drawn(run, tmp_path, capsys):
+    assert main(["show", "waves", str(run), "--out", str(tmp_path)]) == 0
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert drawn == ["filters-1.png", "poles-1.png"]
+    assert sorted(capsys.readouterr().out.split()) == [str(tmp_path / name) for name in drawn]
+
+
 def test_a_model_is_asked_about_a_text(run, capsys):
     assert main(["generate", str(run), "--prompt", "good number 3"]) == 0
     told = [line.split() for line in capsys.readouterr().out.splitlines()]

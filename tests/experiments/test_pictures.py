@@ -5,6 +5,9 @@ import torch
 
 from undula.experiments.pictures import filter_pictures, learning, wave_pictures, waves_of
 from undula.experiments.run import load_run, read_metrics
+from undula.models.config import BackboneConfig
+from undula.models.senses_config import VisionEncoderConfig
+from undula.models.vision_encoder import SpectralVisionEncoder
 
 
 def test_curves_are_the_metrics_of_the_run(trained):
@@ -30,6 +33,10 @@ def test_which_pictures_there_are(trained, plain):
     ours, baseline = load_run(trained), load_run(plain)
     waves = ["spectrum and phases", "waves of a passage", "spectrogram of a passage"]
     assert list(wave_pictures(ours, [65, 66, 67])) == waves
-    assert list(filter_pictures(ours)) == ["filters 1", "poles 1"]
+    assert list(filter_pictures(ours.model)) == ["filters 1", "poles 1"]
     assert wave_pictures(baseline, [1, 2]) == {}
-    assert filter_pictures(baseline) == {}
+    assert filter_pictures(baseline.model) == {}
+    seeing = VisionEncoderConfig(
+        backbone=BackboneConfig(d_model=12, num_layers=2, num_heads=2, mixers=("grid_filter",))
+    )
+    assert list(filter_pictures(SpectralVisionEncoder(seeing))) == ["grid filters 1", "grid filters 2"]

@@ -18,6 +18,8 @@ from undula.config import to_dict
 from undula.optional import late_import
 from undula.recipes.catalogue import purpose
 from undula.recipes.wave_gpt import SIZES, STANDARD, Size, ablated, wave_gpt
+from undula.training.kinds import task_of
+from undula.training.recognition_config import RECOGNITION
 
 GPT2_VOCABULARY = 50257
 """What the documented sizes were described with."""
@@ -100,19 +102,24 @@ def show_sizes(screen: Console) -> None:
 
 
 def show_waves(screen: Console, name: str | None, out: str | None) -> None:
-    """Draw the waves and filters of a run of a language model into files.
+    """Draw the waves and filters of a run of a language model, or the filters of a recogniser, into files.
 
     Raises:
         ValueError: when no run is named, or its model has neither waves nor filters.
     """
     if name is None:
         raise ValueError("waves of which run? Say: undula show waves RUN")
-    loaded = late_import("undula.experiments.run").load_run(Path(name))
     pictures = late_import("undula.experiments.pictures")
-    figures = {**pictures.wave_pictures(loaded, _passage(loaded)), **pictures.filter_pictures(loaded)}
+    if task_of(run_of(Path(name))[0]) == RECOGNITION:
+        model = late_import("undula.experiments.recognition").load_recogniser(Path(name)).model
+        figures = pictures.filter_pictures(model)
+    else:
+        loaded = late_import("undula.experiments.run").load_run(Path(name))
+        figures = {**pictures.wave_pictures(loaded, _passage(loaded)), **pictures.filter_pictures(loaded.model)}
     if not figures:
         raise ValueError(
-            f"the model of {name} has neither waves nor long filters; show one of family wave or with fft_conv"
+            f"the model of {name} has neither waves nor long filters; show one of family wave, or with fft_conv or "
+            "grid_filter"
         )
     folder = Path(out) if out else Path(name) / "plots"
     folder.mkdir(parents=True, exist_ok=True)

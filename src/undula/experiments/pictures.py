@@ -1,17 +1,20 @@
-"""Pictures of what a run learned: its curves, the waves of a text, its long filters."""
+"""Pictures of what a run learned: its curves, the waves of a text, its filters."""
 
 from collections.abc import Sequence
 from typing import cast
 
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from undula.experiments.run import Run
+from undula.mixers.grid_filter import GridFilter
 from undula.models.language_model import LanguageModel
 from undula.nn.damped_filter import DampedHarmonics
 from undula.training.records import Line
 from undula.viz.curves import Learning
 from undula.viz.filters import impulse_responses, poles
+from undula.viz.grid_filters import grid_filters
 from undula.viz.waves import kept_harmonics, passage_spectrogram, spectrum_and_phases, wave_sequence
 from undula.wave import Wave
 
@@ -65,14 +68,17 @@ def wave_pictures(run: Run, ids: Sequence[int], shown: int = PASSAGE) -> dict[st
     }
 
 
-def filter_pictures(run: Run) -> dict[str, Figure]:
-    """Return pictures of each bank of long filters by name; none for a model without them."""
+def filter_pictures(model: nn.Module) -> dict[str, Figure]:
+    """Return pictures of each bank of long filters, and of each filter over grids, by name; none for other models."""
     pictures = {}
-    banks = [module for module in run.model.modules() if isinstance(module, DampedHarmonics)]
+    banks = [module for module in model.modules() if isinstance(module, DampedHarmonics)]
     for number, bank in enumerate(banks, 1):
         with torch.no_grad():
             responses = bank.impulse_response(FILTER_STEPS)
             decay, frequency = bank.log_decay.exp(), bank.frequency.detach()
         pictures[f"filters {number}"] = impulse_responses(responses.numpy())
         pictures[f"poles {number}"] = poles(decay.numpy(), frequency.numpy())
+    grids = [module for module in model.modules() if isinstance(module, GridFilter)]
+    for number, grid in enumerate(grids, 1):
+        pictures[f"grid filters {number}"] = grid_filters(grid.response.detach().numpy())
     return pictures

@@ -169,7 +169,7 @@ def pictures(models: Sequence[Examined]) -> dict[str, Figure]:
     first = models[0]
     figures = {"learning curves": learning_curves([learning(model.name, model.lines) for model in models])}
     figures.update(wave_pictures(first.run, first.ids))
-    filters = filter_pictures(first.run)
+    filters = filter_pictures(first.run.model)
     chosen = {name.partition(" ")[0]: figure for name, figure in reversed(filters.items()) if name.endswith(" 1")}
     return {**figures, **dict(reversed(chosen.items()))}
 
