@@ -33,7 +33,7 @@ def compare_record(**row):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/benchmarks.md", "docs/enhancements.md", "docs/long-context.md"]
+    "document", ["README.md", "docs/benchmarks.md", "docs/enhancements.md", "docs/long-context.md", "docs/senses.md"]
 )
 def test_tables_of_documents_are_those_of_the_records(document):
     text = (ROOT / document).read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from undula.cli.compare import chosen
+from undula.cli.compare import _title, chosen
 from undula.cli.main import main
 
 SMALL = ("steps=2", "batch_size=2", "data.block_size=16", "eval_batch_size=64", "optim.warmup_steps=1")
@@ -48,3 +48,8 @@ def test_mistakes_are_one_line(words, said, tmp_path, capsys):
     assert said in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_is_called_after_what_was_changed_and_not_after_a_place():
+    assert _title(("p0", "a.txt"), {"steps": 3, "data.source": "/home/me/a.txt"}) == "p0, a.txt, steps=3"
+    assert _title((None, "a.txt"), {}) == "a.txt"

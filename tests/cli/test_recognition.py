@@ -86,7 +86,7 @@ def test_models_are_compared_and_tabulated(run, tmp_path, capsys):
     assert {"accuracy", "macro_f1", "loss", "parameters", "training_seconds", "scored"} <= set(records[0].figures)
     mean = sum(r.figures["accuracy"] for r in records[::2]) / 2
     lines = results_table(tmp_path / "results", ["recognition"]).strip().splitlines()
-    assert lines[0].startswith("**Recognition** of a.jsonl, ")
+    assert lines[0].startswith("**Recognition** of topics, a.jsonl, ")
     assert ": 4 held out, 16 read in training; " in lines[0]
     row = next(line for line in lines if line.startswith("| topics |")).split(" | ")
     assert row[2] == "2"

@@ -1,7 +1,7 @@
 """Train recipes on identical batches: language models are audited, and ranked if they pass; recognisers are scored."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -50,7 +50,7 @@ def run(arguments: list[str]) -> int:
     configs = [chosen(name, asked.protocol, asked.data, overrides) for name in asked.recipes]
     module, screen = late_import("undula.experiments.compare"), console()
     plan = module.ComparePlan(
-        title=_title(asked.protocol, configs[0], overrides),
+        title=_title((asked.protocol, Path(configs[0].data.source).name), overrides),
         seeds=asked.seeds,
         baseline=asked.baseline,
         equal_time=asked.equal_time,
@@ -76,7 +76,8 @@ def compare_recognition(asked: Any, overrides: dict[str, Any]) -> int:
     configs = [changed(RECOGNITION_RECIPES[name](), changes) for name in asked.recipes]
     screen, module = console(), late_import("undula.experiments.compare_recognition")
     results = Path(asked.results) if asked.results else None
-    title = _title(None, configs[0], overrides)
+    source = Path(configs[0].data.source).name
+    title = _title((configs[0].name, source if "data.source" in changes else None), overrides)
     try:
         with Watched(screen, recognition.LIVE) as watch:
             found = module.compare_recognition(
@@ -129,11 +130,10 @@ class Watched:
         return self.live.__enter__()
 
 
-def _title(protocol: str | None, config: Any, overrides: dict[str, Any]) -> str:
-    """What the comparison is called in tables: protocol, text and every value that was changed."""
-    words = [] if protocol is None else [protocol]
-    words.append(Path(config.data.source).name)
-    return ", ".join([*words, *(f"{key}={value}" for key, value in overrides.items())])
+def _title(words: Sequence[str | None], overrides: dict[str, Any]) -> str:
+    """What the comparison is called in tables: words, and values that were changed but for a place on a disk."""
+    changes = (f"{key}={value}" for key, value in overrides.items() if key != "data.source")
+    return ", ".join([*filter(None, words), *changes])
 
 
 def show_comparison(screen: Console, found: "Comparison", title: str) -> None:

@@ -87,7 +87,7 @@ def compare_recognition(
         configs: a run for each model; their seeds are replaced.
         out: where runs are kept.
         seeds: runs of each model, from seeds 0, 1, 2, ...
-        title: what the comparison is called in tables; by default as its data.
+        title: what the comparison is called in tables; by default as its first model.
         results: folder of the records; by default benchmarks/results of the working directory's repository.
         watch: gives what is told about the progress of a run.
 
@@ -96,7 +96,7 @@ def compare_recognition(
     """
     _check(configs, seeds)
     first = configs[0]
-    title = title or Path(first.data.source).name
+    title = title or first.name
     file, device = results_file("recognition", results), "cpu"
     if first.device == "auto" and torch.cuda.is_available():
         device = "cuda"
