@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from undula.bench import mixers
 from undula.bench.cases import MIXER_CASES, PHASE_CASES, MixerCase
-from undula.bench.mixers import BothWays, _backward, _forward, bench_mixers, choices, only
+from undula.bench.mixers import BothWays, _backward, _forward, choices, fewer_rounds, only
 from undula.bench.peers import SDPALayer
 from undula.bench.setting import BenchSetting
 from undula.mixers.attention import FlashAttention
@@ -15,6 +16,10 @@ from undula.mixers.base import MIXERS, build_mixer
 SETTING = BenchSetting(repeats=1, warmup=0)
 PEER, CONV = "torch SDPA", "FFT convolution"
 SMALL = MixerCase(d_model=16, num_heads=2, lengths=(8, 32))
+
+
+def bench_mixers(*arguments, **options):
+    return list(mixers.bench_mixers(*arguments, **options))
 
 
 def errors(records, mixer):
@@ -151,3 +156,23 @@ def test_what_would_take_too_long_is_not_run_and_says_so(monkeypatch):
         bench_mixers("small", case, SETTING, False, limit=0)
     with pytest.raises(ValueError, match="unknown mixer 'fft_con'; did you mean 'fft_conv'"):
         only(case, ["fft_con"])
+
+
+def test_records_are_there_as_soon_as_a_length_is_done(monkeypatch):
+    done = []
+    measure = mixers._at_length
+    monkeypatch.setattr(mixers, "_at_length", lambda *a: done.append(a[2]) or measure(*a))
+    records = mixers.bench_mixers("small", only(SMALL, ["short_conv"]), SETTING, memory=False)
+    dates = [next(records).date]
+    assert done == [8]
+    dates += [record.date for record in records]
+    assert done == [8, 32]
+    assert len(set(dates)) == 1
+
+
+def test_rounds_take_ten_times_the_limit_at_most():
+    most = BenchSetting(repeats=5)
+    # 4/3 of 90 seconds a round.
+    assert [fewer_rounds(most, [30.0, 60.0], limit).repeats for limit in (1000.0, 60.0, 30.0, 1.0)] == [5, 5, 2, 1]
+    assert fewer_rounds(most, [30.0, 60.0], 36.0).repeats == 3
+    assert fewer_rounds(most, [], 1.0) == most

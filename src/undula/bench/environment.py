@@ -19,7 +19,11 @@ Config = dict[str, Any]
 
 
 def make_records(
-    what: str, measured: Sequence[tuple[Config, Config]], setting: BenchSetting, peers: Sequence[str] = ()
+    what: str,
+    measured: Sequence[tuple[Config, Config]],
+    setting: BenchSetting,
+    peers: Sequence[str] = (),
+    date: str | None = None,
 ) -> list[Record]:
     """Return a record for each pair of what was measured and what came out; all of one run have the same date.
 
@@ -28,6 +32,7 @@ def make_records(
         measured: pairs of configuration, to which the setting is added, and figures.
         setting: how it was measured.
         peers: names of the packages that peers come from; their versions are recorded.
+        date: of the run, where its records are made in several calls; None: now.
     """
     source = Path(undula.__file__).parent
     tracked = git(source, "ls-files", "--", "__init__.py")
@@ -37,10 +42,15 @@ def make_records(
         "machine": machine(setting),
         "commit": commit,
         "dirty": bool(commit and git(source, "status", "--porcelain", "--", ".")),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": now() if date is None else date,
     }
     how = {"setting": to_dict(setting)}
     return [Record(what=what, config={**config, **how}, figures=figures, **common) for config, figures in measured]
+
+
+def now() -> str:
+    """Return date and time as records have them."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions(peers: Sequence[str] = ()) -> dict[str, str | None]:

@@ -3,14 +3,14 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 import undula.mixers  # noqa: F401  (fills the registry)
 from undula.bench.cases import MixerCase, MixerChoice
-from undula.bench.environment import Config, make_records
+from undula.bench.environment import Config, make_records, now
 from undula.bench.harness import Contestant, interleaved, measuring, peak_memory, precision, relative_error, speedup
 from undula.bench.peers import MIXER_PEERS, PEER_COSTS
 from undula.bench.records import Record
@@ -35,12 +35,13 @@ def bench_mixers(
     memory: bool = True,
     kind: str = "mixers",
     limit: float = LIMIT,
-) -> list[Record]:
-    """Return a record for each mixer and length; the first peer is fused attention between two projections.
+) -> Iterator[Record]:
+    """Give a record for each mixer and length, when that length is done; the first peer is fused attention.
 
     Figures: time forward, and forward and backward; how many times faster than each peer; rise of the peak of memory;
     largest error of output and input gradient against the same mixer in float64, over their root mean square. Where a
     pass would take too long, `skipped` says how long, and the figures are null; so are errors, which take six passes.
+    Long sequences have fewer rounds, as many as take about ten times the limit.
 
     Args:
         name: the case's name, for the records.
@@ -55,16 +56,27 @@ def bench_mixers(
     """
     if limit <= 0:
         raise ValueError(f"limit={limit}; wanted a positive number of seconds")
-    known = _probed(case, setting)
-    measured: list[tuple[Config, Config]] = []
+    known, date = _probed(case, setting), now()
     for length in sorted(case.lengths):
         expected = {mixer: _expected(mixer, case, point, length) for mixer, point in known.items()}
-        found = _at_length(name, case, length, setting, memory, expected, limit)
-        measured += found
+        here = fewer_rounds(setting, [seconds for seconds in expected.values() if seconds <= limit], limit)
+        found = _at_length(name, case, length, here, memory, expected, limit)
         for config, figures in found:
             if figures["backward"]["seconds"] is not None:
                 known[config["model"]] = length, figures["backward"]["seconds"]
-    return make_records(kind, measured, setting)
+        yield from make_records(kind, found, here, date=date)
+
+
+def fewer_rounds(setting: BenchSetting, passes: Sequence[float], limit: float) -> BenchSetting:
+    """Return the setting with so many rounds that all of them take about ten times the limit, one at least.
+
+    Args:
+        setting: how to measure, with the most rounds.
+        passes: seconds of each contestant's pass forward and backward; a pass forward takes a third of that.
+        limit: seconds.
+    """
+    rounds = int(10 * limit / (4 / 3 * sum(passes))) if passes else setting.repeats
+    return dataclasses.replace(setting, repeats=max(1, min(setting.repeats, rounds)))
 
 
 def _probed(case: MixerCase, setting: BenchSetting) -> dict[str, tuple[int, float]]:

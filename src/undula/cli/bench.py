@@ -1,7 +1,7 @@
 """Measure speed, memory and error against peers; every result becomes a record, and tables are made from records."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -319,12 +319,14 @@ def _setting(asked: Any) -> BenchSetting:
     return from_dict(BenchSetting, {name: getattr(asked, name) for name in names})
 
 
-def _measured(kind: str, asked: Any, measure: Callable[[], list[Record]]) -> list[Record]:
-    """Measure, record, and return the records."""
+def _measured(kind: str, asked: Any, measure: Callable[[], Iterable[Record]]) -> list[Record]:
+    """Measure, record each result when it is there, and return the records."""
     screen, path = console(), results_file(kind, _folder(asked))
+    records = []
     with screen.status("measuring"):
-        records = measure()
-    append_records(path, records)
+        for record in measure():
+            append_records(path, [record])
+            records.append(record)
     screen.print(f"{len(records)} records added to {path}", soft_wrap=True)
     return records
 
