@@ -142,6 +142,16 @@ def test_kept_for_the_backward_pass_is_one_piece_and_the_states(mixer):
     assert len(scores) == 2 * length // piece
 
 
+def test_each_piece_begins_with_free_memory_given_back(monkeypatch):
+    given = []
+    monkeypatch.setattr("undula.models.pieces.release_free_memory", lambda: given.append(1))
+    subject = model("plain", ("fft_conv",), dropout=0.0)
+    found = loss_in_pieces(subject, *tokens(), 16)
+    assert len(given) == 3
+    found.nats.backward()
+    assert len(given) == 6
+
+
 @pytest.mark.parametrize(("piece", "length"), [(0, 8), (-1, 8), (4, 0)])
 def test_no_pieces_and_no_tokens_are_refused(piece, length):
     ids = torch.zeros(1, length, dtype=torch.long)
