@@ -31,6 +31,7 @@ from undula.hf.encoder_configuration import UndulaAudioEncoderConfig as UndulaAu
 from undula.hf.encoder_configuration import UndulaEncoderConfig as UndulaEncoderConfig
 from undula.hf.encoder_configuration import UndulaVisionConfig as UndulaVisionConfig
 from undula.hf.modeling import UndulaForCausalLM as UndulaForCausalLM
+from undula.hf.processors import UndulaImageProcessor as UndulaImageProcessor
 from undula.hf.sense_encoder import UndulaAudioEncoderModel as UndulaAudioEncoderModel
 from undula.hf.sense_encoder import UndulaForAudioClassification as UndulaForAudioClassification
 from undula.hf.sense_encoder import UndulaForImageClassification as UndulaForImageClassification

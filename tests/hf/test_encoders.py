@@ -1,10 +1,13 @@
 """Encoders and their heads as transformers uses them: saved, loaded, trained, padded, refused."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 from transformers import (
     AutoConfig,
+    AutoImageProcessor,
     AutoModel,
     AutoModelForAudioClassification,
     AutoModelForImageClassification,
@@ -18,6 +21,7 @@ from transformers.loss.loss_utils import ForSequenceClassificationLoss
 
 from undula.data.tokenizers import byte_tokenizer
 from undula.hf.encoder_configuration import UndulaAudioEncoderConfig, UndulaEncoderConfig, UndulaVisionConfig
+from undula.hf.processors import UndulaImageProcessor, sound_processor
 from undula.hf.sense_encoder import (
     UndulaAudioEncoderModel,
     UndulaForAudioClassification,
@@ -227,3 +231,30 @@ def test_what_is_wrong_is_said():
     config.problem_type = "regresion"
     with pytest.raises(ValueError, match="did you mean 'regression'"):
         told_loss(torch.zeros(2, 3), torch.zeros(2), config)
+
+
+def test_images_become_what_training_made_of_them(tmp_path):
+    red = Image.new("RGB", (6, 4), (255, 0, 51))
+    made = UndulaImageProcessor(3)(red)["pixel_values"]
+    assert made.shape == (1, 3, 4, 6)
+    torch.testing.assert_close(made[0, :, 0, 0], torch.tensor([1.0, 0.0, 0.2]))
+    UndulaImageProcessor(1, 2).save_pretrained(tmp_path)
+    loaded = AutoImageProcessor.from_pretrained(tmp_path)
+    assert isinstance(loaded, UndulaImageProcessor)
+    grey = loaded([red, np.zeros((5, 5), np.uint8)])["pixel_values"]
+    assert grey.shape == (2, 1, 2, 2)
+    torch.testing.assert_close(grey[0], torch.full((1, 2, 2), 82 / 255))
+    assert grey[1].abs().max() == 0
+    with pytest.raises(ValueError, match=r"sizes \[\(4, 6\), \(5, 5\)\]; give images of one size"):
+        UndulaImageProcessor(1)([red, np.zeros((5, 5), np.uint8)])
+    for wrong in (np.zeros((5, 5)), np.zeros((3, 5, 5), np.uint8)):
+        with pytest.raises(ValueError, match=r"wanted bytes \(uint8\) of shape \(H, W\) or \(H, W, 3\)"):
+            UndulaImageProcessor(1)(wrong)
+
+
+def test_recordings_are_padded_on_the_right_and_never_levelled():
+    made = sound_processor(2000)([np.full(3, 0.5), np.full(5, 0.25)], sampling_rate=2000, padding=True)
+    assert [row.tolist() for row in made["input_values"]] == [[0.5, 0.5, 0.5, 0, 0], [0.25] * 5]
+    assert [row.tolist() for row in made["attention_mask"]] == [[1, 1, 1, 0, 0], [1] * 5]
+    with pytest.raises(ValueError, match="2000"):
+        sound_processor(2000)([np.zeros(3)], sampling_rate=8000)

@@ -7,12 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from transformers import pipeline
 
 from tests.data.test_audio import write_wav
 from tests.data.test_labelled import images, write_jsonl
 from undula.data.augment_config import AugmentConfig
 from undula.data.labelled import Item, Labelled, prepare_labelled
 from undula.data.labelled_config import LabelledDataConfig
+from undula.data.labelled_sounds import read_recording
 from undula.experiments import recognition as runs
 from undula.experiments.run import read_config
 from undula.models.config import BackboneConfig, ModelConfig
@@ -132,6 +134,17 @@ def trained(tmp_path_factory):
         )
         results[kind] = runs.train_recogniser(config, folder / kind)
     return results
+
+
+@pytest.mark.parametrize("kind", ["image", "sound"])
+def test_a_pipeline_reads_files_as_the_run_does(kind, tmp_path):
+    result = runs.train_recogniser(tiny(kind, tmp_path, steps=2, eval_every=2), tmp_path / "run")
+    file = next((tmp_path / f"{kind}s").glob("*/*.*"))
+    told = runs.recognise(runs.load_recogniser(result.folder), str(file))
+    sound = {"raw": read_recording(file, result.config.data).numpy(), "sampling_rate": 2000} if kind == "sound" else {}
+    task = "image-classification" if kind == "image" else "audio-classification"
+    answers = pipeline(task, str(result.checkpoint))(sound or str(file), top_k=2)
+    assert {answer["label"]: answer["score"] for answer in answers} == pytest.approx(told, rel=1e-5)
 
 
 def test_it_learns_what_can_be_told(trained):

@@ -60,7 +60,7 @@ def read_image(path: Path, config: LabelledDataConfig) -> Float[Tensor, "C H W"]
 def _opened(file: Any, config: LabelledDataConfig, where: str) -> Float[Tensor, "C H W"]:
     try:
         with Image.open(file) as image:
-            return _pixels(image, config, where)
+            return pixels_of(image, config.channels, config.image_size, where)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{where} cannot be read as an image: {error}; repair it or leave it out") from error
 
@@ -68,26 +68,37 @@ def _opened(file: Any, config: LabelledDataConfig, where: str) -> Float[Tensor, 
 def _decoded(value: Any, config: LabelledDataConfig, where: str) -> Float[Tensor, "C H W"]:
     """An image as tables hold them: ready, its bytes, its path, or nested lists of numbers."""
     if isinstance(value, Image.Image):
-        return _pixels(value, config, where)
+        return pixels_of(value, config.channels, config.image_size, where)
     if isinstance(value, dict) and value.get("bytes"):
         return _opened(io.BytesIO(value["bytes"]), config, where)
     if isinstance(value, str):
         return _opened(value, config, where)
     if isinstance(value, list):
-        return _pixels(Image.fromarray(np.asarray(value, np.uint8)), config, where)
+        image = Image.fromarray(np.asarray(value, np.uint8))
+        return pixels_of(image, config.channels, config.image_size, where)
     raise ValueError(f"{where}: got a {type(value).__name__}; wanted an image, its path, or rows of bytes")
 
 
-def _pixels(image: Image.Image, config: LabelledDataConfig, where: str) -> Float[Tensor, "C H W"]:
-    if config.channels is not None:
-        image = image.convert("L" if config.channels == 1 else "RGB")
+def pixels_of(image: Image.Image, channels: int | None, size: int | None, where: str) -> Float[Tensor, "C H W"]:
+    """Return an image between 0 and 1.
+
+    Args:
+        image: grey, or red, green and blue; other kinds where `channels` says what they become.
+        channels: 1 or 3; None: as it is.
+        size: height and width that it is brought to; None: as it is.
+        where: what errors call it.
+
+    Raises:
+        ValueError: when it has another kind of pixels and nothing is said.
+    """
+    if channels is not None:
+        image = image.convert("L" if channels == 1 else "RGB")
     if image.mode not in MODES:
         raise ValueError(
             f"{where} has pixels of the kind {image.mode}; wanted grey (L) or red, green and blue (RGB): convert it, "
             "or say data.channels=1 or 3"
         )
-    if config.image_size is not None:
-        size = config.image_size
+    if size is not None:
         image = image.convert("L" if image.mode == "1" else image.mode).resize((size, size), Image.Resampling.BILINEAR)
     values = np.array(image, dtype=np.float32)
     scale = 1.0 if image.mode == "1" else 255.0
@@ -125,7 +136,7 @@ def _arrays(path: Path, config: LabelledDataConfig) -> Iterator[Example]:
             values = flat.astype(np.float32) / (255 if images.dtype == np.uint8 else 1)
             pixels = torch.from_numpy(values).reshape(*flat.shape[:2], -1).permute(2, 0, 1).contiguous()
         else:
-            pixels = _pixels(Image.fromarray(flat), config, where)
+            pixels = pixels_of(Image.fromarray(flat), config.channels, config.image_size, where)
         yield Example(where, pixels, target_of(label, config, where))
 
 

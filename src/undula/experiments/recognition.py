@@ -20,6 +20,7 @@ from undula.data.labelled_texts import EMBEDDED
 from undula.experiments.folder import RunResult, check_data, newest, read_run, resolved, train_into
 from undula.hf.encoder_configuration import UndulaAudioEncoderConfig, UndulaEncoderConfig, UndulaVisionConfig
 from undula.hf.loading import WholeModel
+from undula.hf.processors import UndulaImageProcessor, sound_processor
 from undula.hf.sense_encoder import UndulaForAudioClassification, UndulaForImageClassification
 from undula.hf.text_encoder import UndulaForSequenceClassification, UndulaForTokenClassification
 from undula.hf.told import REGRESSION, SINGLE
@@ -31,6 +32,7 @@ from undula.training.recognition import RecognitionTask
 from undula.training.recognition_config import RecognitionTrainConfig
 from undula.training.records import Listener
 from undula.training.state import kept_rng
+from undula.training.task import Processor
 from undula.validation.recognition import Score, evaluate_recogniser
 
 HEADS: dict[str, type[WholeModel]] = {
@@ -84,7 +86,8 @@ def train_recogniser(
         config = resolved_config(config, labelled)
         torch.manual_seed(config.seed)
         model = build_recogniser(config, labelled)
-        return train_into(out, config, model, RecognitionTask(config, labelled), resume=resume, progress=progress)
+        task = RecognitionTask(config, labelled, _processor(config))
+        return train_into(out, config, model, task, resume=resume, progress=progress)
 
 
 def resolved_config(config: RecognitionTrainConfig, labelled: Labelled) -> RecognitionTrainConfig:
@@ -118,6 +121,13 @@ def build_recogniser(config: RecognitionTrainConfig, labelled: Labelled) -> Whol
         mean, std = labelled.input_scale
         return UndulaForImageClassification(UndulaVisionConfig(**told, image_mean=mean, image_std=std))
     return UndulaForAudioClassification(UndulaAudioEncoderConfig(**told))
+
+
+def _processor(config: RecognitionTrainConfig) -> Processor | None:
+    model = config.model
+    if isinstance(model, VisionEncoderConfig):
+        return UndulaImageProcessor(model.channels, config.data.image_size)
+    return sound_processor(model.sample_rate) if isinstance(model, AudioEncoderConfig) else None
 
 
 def load_recogniser(folder: Path) -> Recogniser:

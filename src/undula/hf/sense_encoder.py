@@ -5,12 +5,20 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import AutoModel, AutoModelForAudioClassification, AutoModelForImageClassification
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    AutoModelForImageClassification,
+    Wav2Vec2FeatureExtractor,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput, SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
 from undula.hf.encoder_configuration import UndulaAudioEncoderConfig, UndulaVisionConfig
 from undula.hf.loading import WholeModel
+from undula.hf.processors import UndulaImageProcessor
 from undula.hf.told import outputs_of, scaled, told_loss
 from undula.models.recogniser import SpectralAudioClassifier, SpectralImageClassifier
 from undula.models.sound_encoder import SpectralAudioEncoder
@@ -157,5 +165,7 @@ def _levelled(pixels: Images, config: Any) -> Images:
 
 AutoModel.register(UndulaVisionConfig, UndulaVisionModel, exist_ok=True)
 AutoModelForImageClassification.register(UndulaVisionConfig, UndulaForImageClassification, exist_ok=True)
+AutoImageProcessor.register(UndulaVisionConfig, slow_image_processor_class=UndulaImageProcessor, exist_ok=True)
 AutoModel.register(UndulaAudioEncoderConfig, UndulaAudioEncoderModel, exist_ok=True)
 AutoModelForAudioClassification.register(UndulaAudioEncoderConfig, UndulaForAudioClassification, exist_ok=True)
+AutoFeatureExtractor.register(UndulaAudioEncoderConfig, Wav2Vec2FeatureExtractor, exist_ok=True)

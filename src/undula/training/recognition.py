@@ -17,7 +17,7 @@ from undula.ops.mel import frame_sizes, log_mel
 from undula.ops.metrics import IGNORED
 from undula.training.objective import Means
 from undula.training.recognition_config import RecognitionTrainConfig
-from undula.training.task import Task
+from undula.training.task import Processor, Task
 from undula.validation.recognition import ClassScore, Score, evaluate_recogniser
 
 
@@ -50,12 +50,13 @@ class RecognitionTask(Task):
     Args:
         config: the run.
         labelled: its data.
+        processor: saved beside the model; None: there is none.
     """
 
     progress = RecognitionProgress
 
-    def __init__(self, config: RecognitionTrainConfig, labelled: Labelled) -> None:
-        self.config, self.labelled = config, labelled
+    def __init__(self, config: RecognitionTrainConfig, labelled: Labelled, processor: Processor | None = None) -> None:
+        self.config, self.labelled, self.processor = config, labelled, processor
         self.data, self.tokenizer, self.held_out = labelled.fingerprint, labelled.tokenizer, labelled.test
         self.parts = Means()
 

@@ -23,6 +23,15 @@ class Teller(Protocol):
         ...
 
 
+@runtime_checkable
+class Processor(Protocol):
+    """What transformers calls an image processor or a feature extractor."""
+
+    def save_pretrained(self, save_directory: str, /) -> Any:
+        """Write preprocessor_config.json."""
+        ...
+
+
 class Task(ABC):
     """Data, loss, score, and how both are told: text and sound give one each.
 
@@ -33,6 +42,7 @@ class Task(ABC):
         held_out: what is scored.
         parts: means of what the loss is the sum of.
         tokenizer: saved beside the model, where there is one.
+        processor: what makes inputs of images or recordings for others; saved likewise.
         callbacks: what else changes from step to step.
     """
 
@@ -41,6 +51,7 @@ class Task(ABC):
     held_out: Any
     parts: Means
     tokenizer: PreTrainedTokenizerFast | None = None
+    processor: Processor | None = None
     callbacks: Sequence[TrainerCallback] = ()
 
     def news(self) -> dict[str, float]:

@@ -193,6 +193,8 @@ class RunTrainer(Trainer):
                 text = self.task.tokenizer.backend_tokenizer.to_str(True)
                 (Path(output_dir) / "tokenizer.json").write_text(text, encoding="utf-8")
                 self.task.tokenizer.save_pretrained(output_dir)
+            if self.task.processor is not None:
+                self.task.processor.save_pretrained(output_dir)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if self.is_fsdp_enabled:
