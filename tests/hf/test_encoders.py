@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import (
     AutoConfig,
@@ -107,6 +108,41 @@ def test_a_saved_encoder_is_loaded_by_the_auto_class(name, tmp_path):
     assert torch.equal(got.pooler_output, want.pooler_output)
     # Attention pooling starts as the mean.
     torch.testing.assert_close(want.pooler_output, want.last_hidden_state.mean(1))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_is_put_on_an_encoder_and_taken_from_it(name, pooling, tmp_path):
+    base, (kind, config, plan, auto) = BASES["text" if name == "tokens" else name][0], HEADS[name]
+    torch.manual_seed(1)
+    saved = base(config(**plan, pooling=pooling)).eval()
+    saved.save_pretrained(tmp_path / "base")
+    with_head = auto.from_pretrained(tmp_path / "base", **NAMES)
+    assert type(with_head) is kind
+    head = with_head.model.head
+    assert 0.01 < head.weight.std() < 0.03
+    assert head.bias.abs().max() == 0
+    with_head.save_pretrained(tmp_path / "head")
+    # Tags need no pooling: only the encoder that tells tags loses its own.
+    if not (name == "tokens" and pooling == "attention"):
+        back = AutoModel.from_pretrained(tmp_path / "head")
+        assert type(back) is base
+        assert {k: v.tolist() for k, v in back.state_dict().items()} == {
+            k: v.tolist() for k, v in saved.state_dict().items()
+        }
+    weights = load_file(tmp_path / "base" / "model.safetensors")
+    del weights[next(key for key in weights if "head" not in key and "pooling" not in key)]
+    save_file(weights, tmp_path / "base" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="missing weights, such as"):
+        auto.from_pretrained(tmp_path / "base", **NAMES)
+
+
+def test_a_classifier_without_its_head_is_damaged(tmp_path):
+    made("text").save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if "head" not in k}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"2 missing weights, such as model\.head\.bias"):
+        UndulaForSequenceClassification.from_pretrained(tmp_path)
 
 
 def test_losses_are_those_of_transformers():

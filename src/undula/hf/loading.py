@@ -1,10 +1,16 @@
 """What every model of ours has in common for transformers: start values of its own, and nothing made up in loading."""
 
+import re
 from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
+
+from undula.models.init import initialise
+
+BESIDE_ENCODER = re.compile(r"(^|\.)(head|pooling)\.\w+$")
+"""Weights in which the models of one encoder differ: with a head or without, of one kind or another."""
 
 
 class WholeModel(PreTrainedModel):
@@ -13,6 +19,9 @@ class WholeModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *model_args: Any, **kwargs: Any) -> Any:
         """Return the model of a folder or hub name, from safetensors alone; see `PreTrainedModel.from_pretrained`.
+
+        A head may be put on an encoder that was saved without one, and an encoder taken from under a head: a new head
+        has start values (transformers warns of them), an old one is left out.
 
         Raises:
             ValueError: when weights and configuration do not belong together.
@@ -26,9 +35,13 @@ class WholeModel(PreTrainedModel):
         except SafetensorError as error:
             raise ValueError(f"{where}: the weights are damaged ({error}); take an earlier checkpoint") from error
         model, info = loaded
+        other = cls.__name__ not in (model.config.architectures or [cls.__name__])
         for fault in ("missing", "unexpected", "mismatched"):
             keys = sorted(str(key) for key in info[f"{fault}_keys"])
-            if keys:
+            if other and fault != "mismatched" and all(BESIDE_ENCODER.search(key) for key in keys):
+                if fault == "missing":
+                    _start(model, keys)
+            elif keys:
                 raise ValueError(
                     f"{where}: {len(keys)} {fault} weights, such as {keys[0]}; the checkpoint "
                     "is damaged or belongs to another config.json"
@@ -41,3 +54,14 @@ class WholeModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave the start values alone."""
+
+
+def _start(model: nn.Module, keys: list[str]) -> None:
+    """Give start values to what the checkpoint did not have; memory alone was made for it."""
+    for path in sorted({key.rpartition(".")[0] for key in keys}):
+        part = model.get_submodule(path)
+        if isinstance(part, nn.Linear):
+            initialise(part, 1)
+        else:
+            for value in part.parameters():
+                nn.init.zeros_(value)

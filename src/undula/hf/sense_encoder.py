@@ -32,7 +32,7 @@ class UndulaVisionModel(WholeModel):
     """An encoder of images: features of each patch, row by row, and one vector for each image."""
 
     config_class = UndulaVisionConfig
-    base_model_prefix = "encoder"
+    base_model_prefix = "model"
     main_input_name = "pixel_values"
 
     def __init__(self, config: UndulaVisionConfig) -> None:
@@ -83,7 +83,7 @@ class UndulaAudioEncoderModel(WholeModel):
     """An encoder of sound: features of each position, and one vector for each recording."""
 
     config_class = UndulaAudioEncoderConfig
-    base_model_prefix = "encoder"
+    base_model_prefix = "model"
     main_input_name = "input_values"
 
     def __init__(self, config: UndulaAudioEncoderConfig) -> None:

@@ -1,5 +1,7 @@
 """Encoders of texts as Hugging Face knows them: features, classes, numbers, tags; registered by importing this file."""
 
+from typing import cast
+
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -13,7 +15,6 @@ from undula.hf.inputs import padding_mask, refuse_unsupported
 from undula.hf.loading import WholeModel
 from undula.hf.told import outputs_of, scaled, told_loss
 from undula.models.spectral_encoder import SpectralClassifier, SpectralEncoder, SpectralTokenClassifier
-from undula.nn.pooling import build_pooling
 from undula.ops.metrics import IGNORED
 from undula.shapes import TokenIds
 
@@ -22,13 +23,12 @@ class UndulaEncoderModel(WholeModel):
     """An encoder of texts: features of each token, and one vector for each text; every token sees all."""
 
     config_class = UndulaEncoderConfig
-    base_model_prefix = "encoder"
+    base_model_prefix = "model"
     main_input_name = "input_ids"
 
     def __init__(self, config: UndulaEncoderConfig) -> None:
         super().__init__(config)
-        self.encoder = SpectralEncoder(config.model_config)
-        self.pooling = build_pooling(config.pooling, config.hidden_size)
+        self.encoder = SpectralEncoder(config.model_config, config.pooling)
         self.post_init()
 
     @can_return_tuple
@@ -51,8 +51,9 @@ class UndulaEncoderModel(WholeModel):
         """
         del token_type_ids
         mask = _mask(input_ids, attention_mask, inputs_embeds, output_attentions, output_hidden_states)
-        features = self.encoder(input_ids, mask)
-        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=self.pooling(features, mask))
+        features = self.encoder.body(input_ids, mask)
+        pooling = cast(nn.Module, self.encoder.pooling)
+        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=pooling(features, mask))
 
     def get_input_embeddings(self) -> nn.Embedding:
         """Return the table of token embeddings."""
