@@ -131,7 +131,14 @@ def test_linear_weights_are_coherent_and_embeddings_and_filters_are_not(tied):
 
 @pytest.mark.parametrize(
     "options",
-    [{"damping": 0.3}, {"coherence_weight": 0.2}, {"refresh": 3}, {"rank": 2}, {"adaptive": True}],
+    [
+        {"damping": 0.3},
+        {"coherence_weight": 0.2},
+        {"refresh": 3},
+        {"project_every": 2},
+        {"rank": 2},
+        {"adaptive": True},
+    ],
 )
 def test_every_option_reaches_the_optimizer_and_moves_parameters_elsewhere(options):
     def ends(config):
@@ -143,12 +150,15 @@ def test_every_option_reaches_the_optimizer_and_moves_parameters_elsewhere(optio
             optimizer.step()
         return optimizer.param_groups[0], layer.weight.detach()
 
-    usual, changed = ends(wave_native(refresh=1)), ends(wave_native(**{"refresh": 1, **options}))
+    exact = {"refresh": 1, "project_every": 1}
+    usual, changed = ends(wave_native(**exact)), ends(wave_native(**{**exact, **options}))
     for name, value in options.items():
         assert changed[0][name] == value
     assert (usual[1] - changed[1]).abs().max() > 1e-3
 
 
 def test_the_mean_square_has_the_memory_of_the_config():
-    config = OptimConfig(kind="wave_native", wave_native=WaveNativeConfig(adaptive=True), betas=(0.5, 0.7))
+    config = OptimConfig(
+        kind="wave_native", wave_native=WaveNativeConfig(project_every=1, adaptive=True), betas=(0.5, 0.7)
+    )
     assert build_optimizer(torch.nn.Linear(2, 2), config).param_groups[0]["beta2"] == 0.7

@@ -30,7 +30,7 @@ def test_options_of_the_wave_native_optimizer_are_refused_by_name(field, value):
 
 def test_an_average_needs_damping():
     with pytest.raises(ValueError, match="damping=0 with adaptive=True"):
-        WaveNativeConfig(damping=0.0, adaptive=True)
+        WaveNativeConfig(damping=0.0, project_every=1, adaptive=True)
 
 
 def test_an_unknown_optimizer_is_answered_with_the_nearest():

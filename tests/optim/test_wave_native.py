@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from tests.reference.wave_native import adaptive_trajectory, column_projector, projectors, trajectory
+from tests.reference.wave_native import (
+    adaptive_trajectory,
+    column_projector,
+    projectors,
+    pushed_trajectory,
+    trajectory,
+)
 from undula.ops import projection
 from undula.optim import wave_native
 from undula.optim.wave_native import WaveNativeOptimizer
@@ -80,6 +86,40 @@ def test_bases_are_refreshed_as_often_as_asked(shape):
     wanted = trajectory(start, valley(start), 13, **options, refresh=4)
     closest(run(start, valley(start), 13, **OPTIONS, refresh=4)[0], wanted, 1e-11)
     assert np.abs(wanted[-1] - trajectory(start, valley(start), 13, **options)[-1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("shape", [(12, 5), (5, 12)])
+def test_coherent_forces_wait_and_are_projected_together(shape):
+    start = start_of(shape)
+    options = reference_options(OPTIONS)
+    wanted = pushed_trajectory(start, valley(start), 14, **options, every=4)
+    closest(run(start, valley(start), 14, **OPTIONS, project_every=4)[0], wanted, 1e-11)
+    assert np.abs(wanted[-1] - trajectory(start, valley(start), 14, **options)[-1]).max() > 1e-3
+    # Waiting for nothing is the documented update.
+    closest(
+        pushed_trajectory(start, valley(start), 14, **options, every=1),
+        trajectory(start, valley(start), 14, **options),
+        1e-12,
+    )
+
+
+def test_what_has_no_projection_does_not_wait():
+    for shape in ((8, 8), (7,)):
+        start = start_of(shape)
+        path, optimizer = run(start, valley(start), 9, **OPTIONS, project_every=4)
+        closest(path, trajectory(start, valley(start), 9, **reference_options(OPTIONS)), 1e-11)
+        assert "pending" not in next(iter(optimizer.state.values()))
+
+
+def test_rare_pushes_come_as_far():
+    """A steady gradient in the span of the matrix moves it by lr / damping a step on average, as frequent ones do."""
+    start = start_of((12, 5))
+    force = start @ np.ones((5, 5))
+    ends = [
+        run(start, lambda value, step: force, 400, lr=1e-6, damping=0.1, weight_decay=0.0, project_every=every)[0][-1]
+        for every in (1, 4)
+    ]
+    np.testing.assert_allclose(ends[1] - start, ends[0] - start, rtol=0.01)
 
 
 def test_no_svd_and_nothing_at_all_for_square_matrices(monkeypatch):
@@ -265,6 +305,8 @@ def test_a_sparse_gradient_is_refused():
         ({"coherence_weight": 1.1}, "coherence_weight=1.1"),
         ({"weight_decay": -1.0}, "weight_decay=-1.0"),
         ({"refresh": 0}, "refresh=0"),
+        ({"project_every": 0}, "project_every=0"),
+        ({"project_every": 2, "adaptive": True}, "project_every=2 with adaptive=True; wanted 1"),
         ({"rank": 0}, "rank=0"),
         ({"beta2": 1.0}, "beta2=1.0"),
         ({"adaptive": True, "damping": 0.0}, "damping=0 with adaptive=True"),
@@ -287,7 +329,10 @@ def test_half_precision_is_refused():
     assert len(optimizer.param_groups) == 1
 
 
-@pytest.mark.parametrize("more", [{"refresh": 5}, {"rank": 2, "refresh": 2}, {"adaptive": True, "refresh": 3}])
+@pytest.mark.parametrize(
+    "more",
+    [{"refresh": 5}, {"project_every": 3, "refresh": 5}, {"rank": 2, "refresh": 2}, {"adaptive": True, "refresh": 3}],
+)
 def test_a_saved_state_continues_bit_for_bit(more, tmp_path):
     def model():
         torch.manual_seed(4)

@@ -38,6 +38,21 @@ def trajectory(W, gradient, steps, *, lr, damping, weight, decay, refresh=1, ran
     return path
 
 
+def pushed_trajectory(W, gradient, steps, *, lr, damping, weight, decay, every):
+    """The same, but the coherent part of each force waits for the next step that `every` divides."""
+    v, waiting, path = np.zeros_like(W), [], []
+    for t in range(1, steps + 1):
+        f = gradient(W, t - 1) + decay * W
+        waiting.append(f)
+        v = (1 - damping) * v - lr * (1 - weight) * f
+        if t % every == 0:
+            v = v - lr * coherent(sum(waiting), W, weight) + lr * (1 - weight) * sum(waiting)
+            waiting = []
+        W = W + v
+        path.append(W)
+    return path
+
+
 def adaptive_trajectory(W, gradient, steps, *, lr, damping, weight, decay, beta2, rank=None):
     """The same with averages of the force and its square, corrected for their start at zero; decay apart from both."""
     m, s, path = np.zeros_like(W), np.zeros_like(W), []

@@ -12,7 +12,7 @@ from undula.training.state import load_tree
 
 
 def test_a_resumed_run_is_the_same_to_the_last_bit(tmp_path):
-    options = WaveNativeConfig(rank=3, refresh=4, adaptive=True)
+    options = WaveNativeConfig(rank=3, refresh=4, project_every=1, adaptive=True)
     optim = OptimConfig(kind="wave_native", wave_native=options, warmup_steps=5)
     config = tiny_config(
         write_text(tmp_path), mixers=("attention",), optim=optim, steps=8, save_every=4, eval_every=8, accumulation=1

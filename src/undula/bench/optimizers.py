@@ -106,9 +106,11 @@ SUBJECTS: Mapping[str, Subject] = {
     "AdamW foreach": Subject(build=_adamw(foreach=True)),
     "AdamW loop": Subject(build=_adamw(foreach=False)),
     "WaveNative": _wave_native(WaveNativeConfig()),
-    "WaveNative refresh=1": _wave_native(WaveNativeConfig(refresh=1)),
+    "WaveNative project_every=1": _wave_native(WaveNativeConfig(project_every=1)),
+    "WaveNative project_every=8": _wave_native(WaveNativeConfig(project_every=8)),
+    "WaveNative as documented": _wave_native(WaveNativeConfig(project_every=1, refresh=1)),
     "WaveNative rank=32": _wave_native(WaveNativeConfig(rank=32)),
-    "WaveNative adaptive": _wave_native(WaveNativeConfig(adaptive=True)),
+    "WaveNative adaptive": _wave_native(WaveNativeConfig(project_every=1, adaptive=True)),
     "WaveNative by SVD": Subject(build=BySVD),
 }
 """What is timed; WaveNative is what `kind=wave_native` gives a training run."""

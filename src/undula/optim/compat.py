@@ -63,7 +63,7 @@ def create_physics_optimizer(
         raise ValueError(f"warmup_steps={warmup_steps}; wanted 0 or more")
     betas = OptimConfig().betas
     if use_resonance:
-        config = WaveNativeConfig(coherence_weight=resonance_strength, refresh=1)
+        config = WaveNativeConfig(coherence_weight=resonance_strength, refresh=1, project_every=1)
         optimizer = build_wave_native(model, config, lr=lr, weight_decay=weight_decay, beta2=betas[1])
     else:
         optimizer = build_adamw(model, lr=lr, weight_decay=weight_decay, betas=betas)

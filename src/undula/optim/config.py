@@ -16,8 +16,9 @@ class WaveNativeConfig:
         damping: part of the velocity that is lost each step.
         coherence_weight: part of the gradient that is projected onto what a matrix spans.
         refresh: steps between two computations of what the matrices span; 1 is the documented update, and slower.
+        project_every: steps whose forces are projected together; 1 is the documented update, and slower.
         rank: project onto this many leading directions; None: onto all.
-        adaptive: steps of Adam's size; the memory of the square is the second of `betas`.
+        adaptive: steps of Adam's size; the memory of the square is the second of `betas`. Needs project_every=1.
 
     Raises:
         ValueError: for a value out of range.
@@ -26,6 +27,7 @@ class WaveNativeConfig:
     damping: float = 0.1
     coherence_weight: float = 0.7
     refresh: int = 32
+    project_every: int = 4
     rank: int | None = None
     adaptive: bool = False
 
@@ -33,10 +35,12 @@ class WaveNativeConfig:
         for name in ("damping", "coherence_weight"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}; wanted a number from 0 to 1")
-        for name in ("refresh", "rank"):
+        for name in ("refresh", "project_every", "rank"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}; wanted a whole number, at least 1")
+        if self.adaptive and self.project_every > 1:
+            raise ValueError(f"project_every={self.project_every} with adaptive=True; say project_every=1")
         if self.adaptive and not self.damping:
             raise ValueError("damping=0 with adaptive=True; wanted more than 0: such an average forgets nothing")
 
