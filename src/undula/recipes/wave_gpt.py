@@ -134,8 +134,8 @@ def _table(config: TrainConfig) -> dict[str, Any]:
 
 
 def _optimizer(config: TrainConfig) -> dict[str, Any]:
-    # Its steps have the size of the gradient, not AdamW's: a learning rate of its own is part of the optimizer. Its force
-    # is as documented in every step.
+    # Its steps have the size of the gradient, not AdamW's: a learning rate of its own is part of the optimizer. The
+    # force of every step is as documented.
     changes = {"optim.kind": "wave_native", "optim.learning_rate": 0.1, "optim.min_learning_rate": 0.01}
     return {**changes, "optim.wave_native.project_every": 1}
 
