@@ -11,8 +11,8 @@ from torch import nn
 from tests.reference.wave_native import (
     adaptive_trajectory,
     column_projector,
+    late_trajectory,
     projectors,
-    pushed_trajectory,
     trajectory,
 )
 from undula.ops import projection
@@ -89,37 +89,40 @@ def test_bases_are_refreshed_as_often_as_asked(shape):
 
 
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12)])
-def test_coherent_forces_wait_and_are_projected_together(shape):
+def test_rare_projections_take_back_what_was_done_outside_the_span(shape):
     start = start_of(shape)
     options = reference_options(OPTIONS)
-    wanted = pushed_trajectory(start, valley(start), 14, **options, every=4)
-    closest(run(start, valley(start), 14, **OPTIONS, project_every=4)[0], wanted, 1e-11)
-    assert np.abs(wanted[-1] - trajectory(start, valley(start), 14, **options)[-1]).max() > 1e-3
-    # Waiting for nothing is the documented update.
-    closest(
-        pushed_trajectory(start, valley(start), 14, **options, every=1),
-        trajectory(start, valley(start), 14, **options),
-        1e-12,
+    exact, late = (
+        trajectory(start, valley(start), 50, **options),
+        late_trajectory(start, valley(start), 50, **options, every=4),
     )
+    closest(run(start, valley(start), 50, **OPTIONS, project_every=4)[0], late, 1e-11)
+    # With short steps it is, after each projection, where the documented update is, and in between it is not.
+    options["lr"] = 1e-4
+    exact, late = (
+        trajectory(start, valley(start), 12, **options),
+        late_trajectory(start, valley(start), 12, **options, every=4),
+    )
+    apart = [np.abs(a - b).max() for a, b in zip(late, exact, strict=True)]
+    assert max(apart[3::4]) < 0.03 * max(apart)
+    closest(late_trajectory(start, valley(start), 12, **options, every=1), exact, 1e-12)
 
 
-def test_what_has_no_projection_does_not_wait():
+def test_what_has_no_projection_is_left_alone_by_rare_ones():
     for shape in ((8, 8), (7,)):
         start = start_of(shape)
         path, optimizer = run(start, valley(start), 9, **OPTIONS, project_every=4)
         closest(path, trajectory(start, valley(start), 9, **reference_options(OPTIONS)), 1e-11)
-        assert "pending" not in next(iter(optimizer.state.values()))
+        assert set(next(iter(optimizer.state.values()))) == {"velocity", "step"}
 
 
-def test_rare_pushes_come_as_far():
-    """A steady gradient in the span of the matrix moves it by lr / damping a step on average, as frequent ones do."""
-    start = start_of((12, 5))
-    force = start @ np.ones((5, 5))
+def test_under_a_steady_force_rare_projections_change_nothing_at_last():
+    start, force = start_of((12, 5)), start_of((12, 5))
     ends = [
-        run(start, lambda value, step: force, 400, lr=1e-6, damping=0.1, weight_decay=0.0, project_every=every)[0][-1]
-        for every in (1, 4)
+        run(start, lambda value, step: force, 40, lr=1e-7, damping=0.1, weight_decay=0.0, project_every=every)[0][-1]
+        for every in (1, 8)
     ]
-    np.testing.assert_allclose(ends[1] - start, ends[0] - start, rtol=0.01)
+    np.testing.assert_allclose(ends[1] - start, ends[0] - start, atol=1e-4 * np.abs(ends[0] - start).max())
 
 
 def test_no_svd_and_nothing_at_all_for_square_matrices(monkeypatch):

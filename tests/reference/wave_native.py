@@ -38,17 +38,22 @@ def trajectory(W, gradient, steps, *, lr, damping, weight, decay, refresh=1, ran
     return path
 
 
-def pushed_trajectory(W, gradient, steps, *, lr, damping, weight, decay, every):
-    """The same, but the coherent part of each force waits for the next step that `every` divides."""
-    v, waiting, path = np.zeros_like(W), [], []
+def late_trajectory(W, gradient, steps, *, lr, damping, weight, decay, every):
+    """The same, but what a force did outside the span is taken back in the next step that `every` divides.
+
+    The motion is kept in two parts: what there was at the last such step, and what forces made of it since.
+    """
+    coasting, driven, way, path = np.zeros_like(W), np.zeros_like(W), np.zeros_like(W), []
     for t in range(1, steps + 1):
-        f = gradient(W, t - 1) + decay * W
-        waiting.append(f)
-        v = (1 - damping) * v - lr * (1 - weight) * f
+        before = W
+        coasting = (1 - damping) * coasting
+        driven = (1 - damping) * driven - lr * (gradient(W, t - 1) + decay * W)
+        way = way + driven
+        W = W + coasting + driven
         if t % every == 0:
-            v = v - lr * coherent(sum(waiting), W, weight) + lr * (1 - weight) * sum(waiting)
-            waiting = []
-        W = W + v
+            W = W - way + coherent(way, way, weight, basis=before)
+            coasting = coasting + coherent(driven, driven, weight, basis=before)
+            driven, way = np.zeros_like(W), np.zeros_like(W)
         path.append(W)
     return path
 

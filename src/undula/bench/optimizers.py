@@ -107,7 +107,6 @@ SUBJECTS: Mapping[str, Subject] = {
     "AdamW loop": Subject(build=_adamw(foreach=False)),
     "WaveNative": _wave_native(WaveNativeConfig()),
     "WaveNative project_every=1": _wave_native(WaveNativeConfig(project_every=1)),
-    "WaveNative project_every=8": _wave_native(WaveNativeConfig(project_every=8)),
     "WaveNative as documented": _wave_native(WaveNativeConfig(project_every=1, refresh=1)),
     "WaveNative rank=32": _wave_native(WaveNativeConfig(rank=32)),
     "WaveNative adaptive": _wave_native(WaveNativeConfig(project_every=1, adaptive=True)),

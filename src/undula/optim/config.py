@@ -16,7 +16,7 @@ class WaveNativeConfig:
         damping: part of the velocity that is lost each step.
         coherence_weight: part of the gradient that is projected onto what a matrix spans.
         refresh: steps between two computations of what the matrices span; 1 is the documented update, and slower.
-        project_every: steps whose forces are projected together; 1 is the documented update, and slower.
+        project_every: steps between two projections; 1 is the documented update, and slower.
         rank: project onto this many leading directions; None: onto all.
         adaptive: steps of Adam's size; the memory of the square is the second of `betas`. Needs project_every=1.
 
@@ -27,7 +27,7 @@ class WaveNativeConfig:
     damping: float = 0.1
     coherence_weight: float = 0.7
     refresh: int = 32
-    project_every: int = 4
+    project_every: int = 16
     rank: int | None = None
     adaptive: bool = False
 

@@ -41,9 +41,8 @@ class WaveNativeOptimizer(Optimizer):
     lr h < 2 (2 - damping).
 
     Cost: 4 times a matrix' long side times the square of its short side a step, and as much again when its basis is
-    refreshed; memory of a velocity for each number and of a basis as large as each rectangular matrix, and as much
-    again with `project_every`. Parameters and gradients are float32 or float64, dense and whole (not sharded); for
-    bfloat16 use autocast.
+    refreshed; memory of a velocity for each number and of a basis as large as each rectangular matrix. Parameters
+    and gradients are float32 or float64, dense and whole (not sharded); for bfloat16 use autocast.
 
     Args:
         params: parameters, or groups of them; any argument below but `params` may differ between groups.
@@ -52,9 +51,9 @@ class WaveNativeOptimizer(Optimizer):
         coherence_weight: part of the force that is projected, 0 to 1.
         weight_decay: pull towards zero, part of the gradient; with `adaptive` apart, W <- (1 - lr weight_decay) W.
         refresh: steps between two computations of the bases; 1 is exactly the update above, more is a basis that lags.
-        project_every: steps whose forces are projected together; the coherent force of all of them then acts in the
-            last, as one push, and between them the rest of the force alone drives. 1 is exactly the update above; k
-            costs 1 / k of the products, and in a valley the motion is stable up to about 1 / k of the curvature.
+        project_every: steps between two projections; 1 is exactly the update above. Between them the whole force acts,
+            and then what it did outside the span, to velocity and position, is taken back but for the share
+            1 - coherence_weight. Every k-th step costs 2 / k of the products, and two more numbers for each that moves.
         rank: project onto this many leading singular directions of both sides, square matrices too, tracked by one
             block power iteration at each refresh; None: onto all of them.
         adaptive: divide by the root of the mean square of the force, so that steps have Adam's size: with m and s the
@@ -65,9 +64,7 @@ class WaveNativeOptimizer(Optimizer):
         ValueError: for an argument out of range, parameters of another kind, and, before anything has changed, NaN or
             infinity in a gradient.
 
-    Source: Wave-Native GPT, WaveNativeOptimizer; the mean square as in Kingma and Ba, "Adam", arXiv 1412.6980; forces
-    that act as rare pushes as in Tuckerman, Berne and Martyna, "Reversible multiple time scale molecular dynamics",
-    J. Chem. Phys. 97 (1992), where costly forces are evaluated less often than cheap ones.
+    Source: Wave-Native GPT, WaveNativeOptimizer; the mean square as in Kingma and Ba, "Adam", arXiv 1412.6980.
     """
 
     def __init__(
@@ -139,12 +136,16 @@ class WaveNativeOptimizer(Optimizer):
             state = self.state[p]
             if not state:
                 names = ["velocity", *(["square"] if group["adaptive"] else [])]
-                names += ["pending"] if group["project_every"] > 1 and is_bound(p, group) else []
                 state.update({name: torch.zeros_like(p) for name in names}, step=0)
+                if group["project_every"] > 1 and is_bound(p, group):
+                    state.update(last_velocity=torch.zeros_like(p), last_position=p.clone())
             state["step"] += 1
 
     def _move(self, free: list[Tensor], bound: list[Tensor], group: Group) -> None:
         lr, decay, coherent, keep = group["lr"], group["weight_decay"], group["coherence_weight"], 1 - group["damping"]
+        later: list[Tensor] = []
+        if group["project_every"] > 1:
+            free, bound, later = free + bound, [], bound
         if free:
             velocities = self._all("velocity", free)
             foreach._foreach_mul_(velocities, keep)
@@ -154,24 +155,26 @@ class WaveNativeOptimizer(Optimizer):
         for p in bound:
             force = gradient(p).add(p, alpha=decay) if decay else gradient(p)
             velocity = self.state[p]["velocity"]
-            if group["project_every"] > 1:
-                self._push(p, force, group)
-            else:
-                velocity.addmm_(*self._projected(force, p), beta=keep, alpha=-lr * coherent)
+            velocity.addmm_(*self._projected(force, p), beta=keep, alpha=-lr * coherent)
             if coherent < 1:
                 velocity.add_(force, alpha=-lr * (1 - coherent))
         foreach._foreach_add_(free + bound, self._all("velocity", free + bound))
+        for p in later:
+            if self.state[p]["step"] % group["project_every"] == 0:
+                self._take_back(p, group)
 
-    def _push(self, p: Tensor, force: Tensor, group: Group) -> None:
-        """Remember a force; when it is time, project all of them at once."""
-        state, keep = self.state[p], 1 - group["damping"]
-        velocity, pending = state["velocity"], state["pending"]
-        pending.add_(force, alpha=group["lr"])
-        if state["step"] % group["project_every"]:
-            velocity.mul_(keep)
-        else:
-            velocity.addmm_(*self._projected(pending, p), beta=keep, alpha=-group["coherence_weight"])
-            pending.zero_()
+    def _take_back(self, p: Tensor, group: Group) -> None:
+        """Take back what forces did outside the span since the last projection."""
+        state, keep, steps = self.state[p], 1 - group["damping"], group["project_every"]
+        launch = state["last_velocity"]
+        # Without any force the velocity would be keep^steps of the last, and the way the sum of keep^1 to keep^steps.
+        left, way = keep**steps, sum(keep**i for i in range(1, steps + 1))
+        for value, unforced in ((state["velocity"], launch * left), (p, state["last_position"] + launch * way)):
+            forced = value - unforced
+            value.sub_(forced, alpha=group["coherence_weight"])
+            value.addmm_(*self._projected(forced, p), alpha=group["coherence_weight"])
+        launch.copy_(state["velocity"])
+        state["last_position"].copy_(p)
 
     def _move_adaptively(self, free: list[Tensor], bound: list[Tensor], group: Group) -> None:
         lr, coherent, beta2 = group["lr"], group["coherence_weight"], group["beta2"]
@@ -310,5 +313,5 @@ def _check_adaptive(group: Group) -> None:
         raise ValueError("damping=0 with adaptive=True; wanted more than 0: an average without end forgets nothing")
     if group["project_every"] > 1:
         raise ValueError(
-            f"project_every={group['project_every']} with adaptive=True; wanted 1: rare pushes have no mean square"
+            f"project_every={group['project_every']} with adaptive=True; wanted 1: rare projections have no mean square"
         )
