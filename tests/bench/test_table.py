@@ -70,6 +70,22 @@ def test_compare_table(tmp_path):
     assert lines[-1] == "mind this."
 
 
+def test_ablation_table_and_cases_by_their_beginning(tmp_path):
+    effect = {"experiment": "packets", "parent": "table", "factor": "embedding", "difference": -0.0216, "spread": 0.004}
+    effects = [{**effect, "seeds": 3, "verdict": "helps"}, {**effect, "experiment": "one", "spread": None, "seeds": 1}]
+    effects[1]["verdict"] = "not told apart"
+    pairs = [({"title": title}, {"effects": effects}) for title in ("ablations, mini", "others")]
+    append_records(tmp_path / "ablation.jsonl", make_records("ablation", pairs, BenchSetting()))
+    lines = results_table(tmp_path, ["ablation/ablations"]).strip().splitlines()
+    assert lines[0].startswith("**What each factor brings** in ablations, mini: 3 seeds; ")
+    assert lines[4:] == [
+        "| packets | table | embedding | -0.022 ± 0.004 | helps |",
+        "| one | table | embedding | -0.022 | not told apart |",
+    ]
+    assert results_table(tmp_path, ["ablation"]).count("What each factor") == 2
+    assert results_table(tmp_path, ["ablation/nothing"]) == ""
+
+
 def grid_records(what, column, values, figures):
     config = {"case": "c", "peer": "P", "d_model": 8}
     pairs = [({**config, "model": m, column: v}, figures(m, v)) for v in values for m in ("P", "ours")]

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from tests.experiments.test_compare import PLAN, config, made
+from undula.bench.records import json_safe, read_records
 from undula.experiments.ablate import RESULTS, Link, ablate, effects_of, packet_shares
 from undula.models.config import ModelConfig, PacketConfig
 
@@ -67,6 +68,9 @@ def test_results_curves_and_resume(text, tmp_path):
         "wave_ratio_progression.png",
     }
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in found.files[1:])
+    (record,) = read_records(tmp_path / "results" / "ablation.jsonl")
+    assert record.config["title"] == plan.title
+    assert record.figures["effects"] == [json_safe(dataclasses.asdict(effect)) for effect in found.effects]
     records = (tmp_path / "results" / "compare.jsonl").read_text().count("compare cell")
     ablate(configs, LINKS, out, plan, results=tmp_path / "results")
     assert (tmp_path / "results" / "compare.jsonl").read_text().count("compare cell") == records

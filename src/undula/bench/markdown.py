@@ -47,6 +47,23 @@ def _compare(run: list[Record]) -> str:
     return f"{caption}; {_made(record)}\n\n{markdown(head, body)}" + (f"\n{notes}" if notes else "")
 
 
+def _ablation(run: list[Record]) -> str:
+    effects = run[0].figures["effects"]
+    body = [
+        [
+            effect["experiment"],
+            effect["parent"],
+            effect["factor"],
+            f"{effect['difference']:+.3f}" + _plus_minus(effect["spread"]),
+            effect["verdict"],
+        ]
+        for effect in effects
+    ]
+    caption = f"**What each factor brings** in {run[0].config['title']}: {max(e['seeds'] for e in effects)} seeds"
+    table = markdown(["experiment", "against", "factor", "nats per token", "verdict"], body)
+    return f"{caption}; {_made(run[0])}\n\n{table}"
+
+
 def _train(run: list[Record]) -> str:
     plan, peer = run[0].config["plan"], run[0].config["peer"]
     caption = f"**Train step** of {plan['batch_size']} x {plan['block_size']} tokens; {_made(run[0])}"
@@ -284,6 +301,7 @@ def _over_seeds(values: Sequence[float], percent: bool) -> str:
 
 TABLES: dict[str, Callable[[list[Record]], str]] = {
     "compare": _compare,
+    "ablation": _ablation,
     "train": _train,
     "decode": _decode,
     "mixers": _mixers,
@@ -327,7 +345,11 @@ def _number(value: float | None, spec: str) -> str:
 
 
 def _with_spread(value: float | None, spread: float | None) -> str:
-    return _number(value, ".3f") + ("" if spread is None else f" ± {spread:.3f}")
+    return _number(value, ".3f") + _plus_minus(spread)
+
+
+def _plus_minus(spread: float | None) -> str:
+    return "" if spread is None else f" ± {spread:.3f}"
 
 
 def _megabytes(value: int | None) -> str:

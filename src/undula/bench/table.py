@@ -20,7 +20,7 @@ def with_results(text: str, results: Path | None = None) -> str:
     """Return a document with the table between its markers made anew.
 
     The markers are the lines `<!-- results:begin -->` and `<!-- results:end -->`; the first may name the kinds of
-    measurement to show: `<!-- results:begin compare train -->`.
+    measurement to show, whole or by the beginning of cases: `<!-- results:begin compare/p0 train -->`.
 
     Args:
         text: the document.
@@ -39,19 +39,18 @@ def results_table(results: Path | None = None, kinds: Sequence[str] = ()) -> str
 
     Args:
         results: folder of the records; see `results_file`.
-        kinds: kinds of measurement to show, in order; all by default.
+        kinds: kinds of measurement to show, in order; all by default. After a slash, how the names of its cases begin.
 
     Raises:
         ValueError: for an unknown kind, or a line that is no record.
     """
-    for kind in kinds:
+    tables = []
+    for kind, _, beginning in (wanted.partition("/") for wanted in kinds or TABLES):
         if kind not in TABLES:
             raise unknown_name("kind of results", kind, TABLES)
-    tables = [
-        TABLES[kind](run)
-        for kind in kinds or TABLES
-        for run in newest(record for record in read_records(results_file(kind, results)) if record.what == kind)
-    ]
+        records = [record for record in read_records(results_file(kind, results)) if record.what == kind]
+        runs = newest(record for record in records if case_of(record).startswith(beginning))
+        tables += [TABLES[kind](run) for run in runs]
     return "".join(f"\n{table}\n" for table in tables) + ("\n" if tables else "")
 
 
@@ -60,7 +59,7 @@ def newest(records: Iterable[Record]) -> list[list[Record]]:
     runs: dict[str, list[Record]] = {}
     for record in records:
         setting = record.config["setting"]
-        case = record.config.get("case") or record.config["title"]
+        case = case_of(record)
         if case in TRIALS:
             continue
         key = f"{case} {setting['device']} {setting['dtype']} {setting['threads']}"
@@ -69,3 +68,8 @@ def newest(records: Iterable[Record]) -> list[list[Record]]:
         together = record.what in ONE_BY_ONE or (known and known[0].date == record.date)
         runs[key] = [*known, record] if together else [record]
     return list(runs.values())
+
+
+def case_of(record: Record) -> str:
+    """Return the name of what was measured, among measurements of its kind."""
+    return record.config.get("case") or record.config["title"]

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from undula.bench.records import json_safe
+from undula.bench.environment import make_records
+from undula.bench.records import append_records, json_safe, results_file
 from undula.config import to_dict
 from undula.experiments.cell import Cell
-from undula.experiments.compare import ComparePlan, Comparison, Watch, compare
+from undula.experiments.compare import ComparePlan, Comparison, Watch, compare, where_it_trains
 from undula.experiments.pictures import learning
 from undula.experiments.ranking import Row
 from undula.experiments.run import read_metrics
@@ -54,6 +55,7 @@ class Effect:
         experiment, parent, factor: what was changed, in what.
         difference: mean over seeds of loss - loss of the parent from the same seed, nats per token; negative is better.
         spread: its standard deviation over seeds (n - 1); NaN for one seed.
+        seeds: how many.
         verdict: "helps", "hurts", or "not told apart": |difference| is at most twice its standard error.
     """
 
@@ -62,6 +64,7 @@ class Effect:
     factor: str
     difference: float
     spread: float
+    seeds: int
     verdict: str
 
 
@@ -90,7 +93,7 @@ def ablate(
     cache_dir: Path | None = None,
     watch: Watch = lambda _: None,
 ) -> Ablations:
-    """Train all experiments from all seeds and write table, curves and results into a folder.
+    """Train all experiments from all seeds and write table, curves and results into a folder, effects to the records.
 
     Args:
         configs: a run for each experiment.
@@ -103,6 +106,10 @@ def ablate(
     """
     found = compare(configs, out, plan, results=results, cache_dir=cache_dir, watch=watch)
     effects = effects_of(found.cells, links)
+    if effects:
+        told = {"effects": [dataclasses.asdict(effect) for effect in effects]}
+        record = make_records("ablation", [({"title": plan.title}, told)], where_it_trains(configs[0], plan.setting))
+        append_records(results_file("ablation", results), record)
     pictures = {
         "ablation_loss_curves.png": learning_curves([_learning(config.name, found) for config in configs]),
         "ablation_comparison.png": ranked_values(
@@ -139,6 +146,7 @@ def effects_of(cells: Sequence[Cell], links: Mapping[str, Link]) -> tuple[Effect
                     factor=link.factor,
                     difference=mean,
                     spread=spread,
+                    seeds=len(gains),
                     verdict=verdict,
                 )
             )
