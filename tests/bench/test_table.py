@@ -33,7 +33,15 @@ def compare_record(**row):
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "docs/benchmarks.md", "docs/enhancements.md", "docs/long-context.md", "docs/senses.md"]
+    "document",
+    [
+        "README.md",
+        "docs/benchmarks.md",
+        "docs/enhancements.md",
+        "docs/long-context.md",
+        "docs/senses.md",
+        "docs/wave-gpt.md",
+    ],
 )
 def test_tables_of_documents_are_those_of_the_records(document):
     text = (ROOT / document).read_text(encoding="utf-8")
@@ -50,7 +58,7 @@ def test_newest_run_of_each_case_is_shown():
 def test_train_table(tmp_path):
     append_records(tmp_path / "train.jsonl", [train_record("attention", "2026-02-01", speed=1234.5)])
     lines = results_table(tmp_path).strip().splitlines()
-    assert lines[0].startswith("**Train step** of 16 x 256 tokens; ")
+    assert lines[0].startswith("**Train step** of 16 x 256 tokens (`bench train 10m`); ")
     assert lines[0].endswith(", commit 012345678, 2026-02-01")
     assert lines[2:] == [
         "| model | parameters | tokens/s | x P | peak MB |",

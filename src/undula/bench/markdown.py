@@ -66,7 +66,8 @@ def _ablation(run: list[Record]) -> str:
 
 def _train(run: list[Record]) -> str:
     plan, peer = run[0].config["plan"], run[0].config["peer"]
-    caption = f"**Train step** of {plan['batch_size']} x {plan['block_size']} tokens; {_made(run[0])}"
+    tokens = f"{plan['batch_size']} x {plan['block_size']} tokens"
+    caption = f"**Train step** of {tokens} (`bench train {run[0].config['case']}`); {_made(run[0])}"
     head = ["model", "parameters", "tokens/s", f"x {peer}", "peak MB"]
     body = [
         [
