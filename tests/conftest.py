@@ -31,7 +31,8 @@ hypothesis.settings.load_profile("undula")
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Start each test from the same random state, and see that it leaves torch's global settings alone."""
+    """Start each test from the same random state and with all checks, and see that it leaves global settings alone."""
+    tests.checking.check_again()
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)

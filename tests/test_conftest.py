@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.checking import CHECKS, check_again
+
 CHECKED = '''
 """A module as undula's are."""
 
@@ -81,6 +83,15 @@ def test_right_shapes_pass(checked):
 def test_wrong_shapes_and_types_are_refused(checked, call):
     with pytest.raises(jaxtyping.TypeCheckError):
         call(checked)
+
+
+def test_the_first_calls_of_each_test_are_checked(checked):
+    for _ in range(CHECKS // 2):
+        checked.mix(torch.ones(2, 3), torch.ones(2, 5))
+    assert checked.Layer()(torch.ones(2, 3)).shape == (2, 3)
+    check_again()
+    with pytest.raises(jaxtyping.TypeCheckError):
+        checked.Layer()(torch.ones(2, 3))
 
 
 @pytest.mark.parametrize("turn", [1, 2])

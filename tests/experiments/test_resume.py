@@ -19,7 +19,7 @@ from undula.training import trainer
 
 torch.set_num_threads(1)
 text, out, when, step = *map(Path, sys.argv[1:3]), sys.argv[3], int(sys.argv[4])
-config = tiny_config(text, steps=200, save_every=90, eval_every=40, log_every=7, batch_size=2)
+config = tiny_config(text, steps=60, save_every=27, eval_every=12, log_every=5, batch_size=2)
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -59,7 +59,7 @@ def lines(run):
 
 
 def assert_same(run, whole):
-    for name in ("step-180", "step-200"):
+    for name in ("step-54", "step-60"):
         ours, wanted = content(run / "checkpoints" / name), content(whole / "checkpoints" / name)
         # Every file: parameters, optimizer, schedule, generators, history, and the sums of them all.
         assert {n for n in wanted if ours.get(n) != wanted[n]} == set()
@@ -70,13 +70,13 @@ def assert_same(run, whole):
 def test_killed_in_training_and_again_while_saving_the_run_is_the_same_to_the_last_bit(tmp_path):
     text, undisturbed, out = write_text(tmp_path), tmp_path / "undisturbed", tmp_path / "run"
     assert train(text, undisturbed) == ""
-    train(text, out, "training", 105)
-    assert newest_whole(out).step == 90
-    assert max(line["step"] for line in lines(out)) == 105
-    train(text, out, "saving", 180)
-    assert [p.name for p in (out / "checkpoints").iterdir() if p.name != "step-90"] == [".building"]
-    assert newest_whole(out).step == 90
+    train(text, out, "training", 40)
+    assert newest_whole(out).step == 27
+    assert max(line["step"] for line in lines(out)) == 40
+    train(text, out, "saving", 54)
+    assert [p.name for p in (out / "checkpoints").iterdir() if p.name != "step-27"] == [".building"]
+    assert newest_whole(out).step == 27
     train(text, out)
     assert_same(out, undisturbed)
-    assert (out / "LATEST").read_text() == "step-200\n"
+    assert (out / "LATEST").read_text() == "step-60\n"
     assert not (out / "checkpoints" / ".building").exists()

@@ -125,10 +125,10 @@ def test_a_padded_batch_equals_its_sources_alone(model, mode, side):
     fill = [(9 - s.shape[1], 0) if side == "left" else (0, 9 - s.shape[1]) for s in sources]
     batch = torch.cat([torch.nn.functional.pad(s, f, value=PAD) for s, f in zip(sources, fill, strict=True)])
     count = MODES[mode].get("num_return_sequences", 1)
+    each = [generated(model, source, **MODES[mode]) for source in sources]
     for given in ({}, {"attention_mask": (batch != PAD).long()}):
         together = generated(model, batch, **MODES[mode], **given)
-        for i, source in enumerate(sources):
-            alone = generated(model, source, **MODES[mode])
+        for i, alone in enumerate(each):
             rows = together[count * i : count * i + count]
             assert torch.equal(rows[:, : alone.shape[1]], alone)
             assert (rows[:, alone.shape[1] :] == PAD).all()

@@ -17,9 +17,9 @@ def test_quantiles_are_those_of_scipy(level, freedom):
 
 @pytest.mark.parametrize("count", [2, 3, 6])
 def test_an_interval_holds_the_mean_as_often_as_it_says(count):
-    draws = np.random.default_rng(0).normal(1.5, 2.0, (4000, count))
+    draws = np.random.default_rng(0).normal(1.5, 2.0, (1500, count))
     held = np.mean([low < 1.5 < high for low, high in map(mean_interval, draws.tolist())])
-    assert held == pytest.approx(0.95, abs=0.012)
+    assert held == pytest.approx(0.95, abs=0.02)
 
 
 def test_equal_values_have_no_spread_and_one_says_nothing():
