@@ -125,6 +125,30 @@ def test_under_a_steady_force_rare_projections_change_nothing_at_last():
     np.testing.assert_allclose(ends[1] - start, ends[0] - start, atol=1e-4 * np.abs(ends[0] - start).max())
 
 
+def test_projections_may_become_rarer_and_more_frequent_between_steps():
+    start, force = start_of((12, 5)), start_of((12, 5))
+    options = {"lr": 1e-7, "damping": 0.1, "weight_decay": 0.0}
+    p = nn.Parameter(torch.tensor(start))
+    optimizer = WaveNativeOptimizer([p], **options)
+    for every in (1, 8, 3, 1, 4):
+        optimizer.param_groups[0]["project_every"] = every
+        for _ in range(8):
+            p.grad = torch.tensor(force)
+            optimizer.step()
+    wanted = run(start, lambda value, step: force, 40, **options)[0][-1] - start
+    np.testing.assert_allclose(p.detach().numpy() - start, wanted, atol=1e-3 * np.abs(wanted).max(), rtol=0)
+
+
+@pytest.mark.parametrize(("refresh", "computed"), [(1, 3), (4, 3), (5, 2), (12, 1)])
+def test_no_basis_is_computed_for_a_step_that_does_not_project(monkeypatch, refresh, computed):
+    asked = []
+    monkeypatch.setattr(
+        wave_native, "column_basis", lambda stack: asked.append(stack) or projection.column_basis(stack)
+    )
+    run(start_of((12, 5)), valley(start_of((12, 5))), 12, **OPTIONS, project_every=4, refresh=refresh)
+    assert len(asked) == computed
+
+
 def test_no_svd_and_nothing_at_all_for_square_matrices(monkeypatch):
     """An SVD of each matrix at each step took 22 times as long as AdamW."""
     asked = []

@@ -50,7 +50,8 @@ class WaveNativeOptimizer(Optimizer):
         damping: part of the velocity that is lost each step, 0 to 1.
         coherence_weight: part of the force that is projected, 0 to 1.
         weight_decay: pull towards zero, part of the gradient; with `adaptive` apart, W <- (1 - lr weight_decay) W.
-        refresh: steps between two computations of the bases; 1 is exactly the update above, more is a basis that lags.
+        refresh: steps between two computations of the bases, at least; 1 is exactly the update above, more is a basis
+            that lags. They are computed in steps that project.
         project_every: steps between two projections; 1 is exactly the update above. Between them the whole force acts,
             and then what it did outside the span, to velocity and position, is taken back but for the share
             1 - coherence_weight. Every k-th step costs 2 / k of the products, and two more numbers for each that moves.
@@ -137,15 +138,24 @@ class WaveNativeOptimizer(Optimizer):
             if not state:
                 names = ["velocity", *(["square"] if group["adaptive"] else [])]
                 state.update({name: torch.zeros_like(p) for name in names}, step=0)
-                if group["project_every"] > 1 and is_bound(p, group):
-                    state.update(last_velocity=torch.zeros_like(p), last_position=p.clone())
+            if group["project_every"] > 1 and is_bound(p, group) and "last_step" not in state:
+                self._launch(p)
             state["step"] += 1
+
+    def _launch(self, p: Tensor) -> None:
+        """Remember where a motion starts that a later projection corrects."""
+        state = self.state[p]
+        state.update(last_step=state["step"], last_velocity=state["velocity"].clone(), last_position=p.clone())
+
+    def _projects(self, p: Tensor, group: Group) -> bool:
+        state = self.state[p]
+        return "last_step" not in state or state["step"] - state["last_step"] >= group["project_every"]
 
     def _move(self, free: list[Tensor], bound: list[Tensor], group: Group) -> None:
         lr, decay, coherent, keep = group["lr"], group["weight_decay"], group["coherence_weight"], 1 - group["damping"]
-        later: list[Tensor] = []
-        if group["project_every"] > 1:
-            free, bound, later = free + bound, [], bound
+        later = [p for p in bound if "last_step" in self.state[p]]
+        if later:
+            free, bound = free + later, [p for p in bound if "last_step" not in self.state[p]]
         if free:
             velocities = self._all("velocity", free)
             foreach._foreach_mul_(velocities, keep)
@@ -160,21 +170,24 @@ class WaveNativeOptimizer(Optimizer):
                 velocity.add_(force, alpha=-lr * (1 - coherent))
         foreach._foreach_add_(free + bound, self._all("velocity", free + bound))
         for p in later:
-            if self.state[p]["step"] % group["project_every"] == 0:
+            if self._projects(p, group):
                 self._take_back(p, group)
 
     def _take_back(self, p: Tensor, group: Group) -> None:
         """Take back what forces did outside the span since the last projection."""
-        state, keep, steps = self.state[p], 1 - group["damping"], group["project_every"]
-        launch = state["last_velocity"]
+        state, keep = self.state[p], 1 - group["damping"]
+        launch, steps = state["last_velocity"], state["step"] - state["last_step"]
         # Without any force the velocity would be keep^steps of the last, and the way the sum of keep^1 to keep^steps.
         left, way = keep**steps, sum(keep**i for i in range(1, steps + 1))
         for value, unforced in ((state["velocity"], launch * left), (p, state["last_position"] + launch * way)):
             forced = value - unforced
             value.sub_(forced, alpha=group["coherence_weight"])
             value.addmm_(*self._projected(forced, p), alpha=group["coherence_weight"])
-        launch.copy_(state["velocity"])
-        state["last_position"].copy_(p)
+        if group["project_every"] > 1:
+            self._launch(p)
+        else:
+            for name in ("last_step", "last_velocity", "last_position"):
+                del state[name]
 
     def _move_adaptively(self, free: list[Tensor], bound: list[Tensor], group: Group) -> None:
         lr, coherent, beta2 = group["lr"], group["coherence_weight"], group["beta2"]
@@ -203,8 +216,8 @@ class WaveNativeOptimizer(Optimizer):
         return projected(force, state.get("left"), state.get("right"))
 
     def _refresh(self, bound: list[Tensor], group: Group) -> None:
-        """Compute the bases that are due, matrices of the same shape together."""
-        due = [p for p in bound if (self.state[p]["step"] - 1) % group["refresh"] == 0]
+        """Compute the bases that are due and used in this step, matrices of the same shape together."""
+        due = [p for p in bound if self._projects(p, group) and self._is_stale(p, group)]
         for stack in stacks(due):
             states = [self.state[p] for p in stack]
             if group["rank"] is None:
@@ -216,6 +229,11 @@ class WaveNativeOptimizer(Optimizer):
                 for state, basis in zip(states, tensors.unbind(), strict=True):
                     # In memory of its own and in order, as a loaded state is: the last bit of a product depends on it.
                     state[name] = basis.clone(memory_format=torch.contiguous_format)
+                    state["basis_step"] = state["step"]
+
+    def _is_stale(self, p: Tensor, group: Group) -> bool:
+        state = self.state[p]
+        return "basis_step" not in state or state["step"] - state["basis_step"] >= group["refresh"]
 
     def _leading(self, matrices: Tensor, states: list[dict[str, Any]], rank: int) -> dict[str, Tensor]:
         rank = min(rank, *matrices.shape[1:])
