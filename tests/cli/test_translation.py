@@ -5,6 +5,8 @@ import sys
 import pytest
 
 from tests import parallel as small
+from undula.bench.records import read_records
+from undula.bench.table import results_table
 from undula.cli.main import main
 from undula.cli.translation import news, score
 from undula.training.translation import TranslationProgress
@@ -46,6 +48,34 @@ def test_a_run_is_scored_with_each_search(run, capsys):
     ]
     assert rows[0][0] == "1"
     assert len({row[-1] for row in rows}) == 1
+
+
+def test_translators_are_compared_and_tabulated(run, tmp_path, capsys):
+    command = ["compare", "multi30k", "multi30k_attention", "--seeds", "2", "--out", str(tmp_path / "runs")]
+    command += ["--results", str(tmp_path), f"data.folder={run.parent / 'pairs'}", *SMALL]
+    assert main(command) == 0
+    assert "multi30k_attention" in capsys.readouterr().out
+    records = read_records(tmp_path / "translation.jsonl")
+    assert [(r.config["model"], r.config["seed"]) for r in records] == [
+        ("multi30k", 0),
+        ("multi30k_attention", 0),
+        ("multi30k", 1),
+        ("multi30k_attention", 1),
+    ]
+    assert records[0].config["train"]["data"]["folder"] == "pairs"
+    assert records[0].figures["training_seconds"] > 0
+    mean = sum(r.figures["bleu"] for r in records[::2]) / 2
+    table = results_table(tmp_path, ["translation"]).strip().splitlines()
+    assert table[0].startswith("**Translation** of multi30k, pairs, ")
+    assert " 32 read in training; " in table[0]
+    row = next(line for line in table if line.startswith("| multi30k |")).split(" | ")
+    assert row[3].startswith(f"{mean:.2f} ± ")
+    # Finished runs are scored again, not trained again.
+    assert main(command) == 0
+    again = read_records(tmp_path / "translation.jsonl")[4:]
+    assert [r.figures for r in again] == [r.figures for r in records]
+    assert main(["compare", "multi30k", "topics", "--out", str(tmp_path / "runs")]) == 2
+    assert "unknown recipe for translation 'topics'" in capsys.readouterr().err
 
 
 def test_a_sentence_is_translated(run, capsys):

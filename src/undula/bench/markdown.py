@@ -276,28 +276,42 @@ def _codec(run: list[Record]) -> str:
     return f"{caption}; {_made(run[0])}\n\n{markdown(head, body)}"
 
 
-def _recognition(run: list[Record]) -> str:
-    newest_of = {(r.config["model"], r.config["seed"]): r for r in run}
-    first = run[-1]
-    train, scored = first.config["train"], first.figures["scored"]
-    keys = [key for key in ("accuracy", "macro_f1", "loss", "r_squared", "mse") if key in first.figures]
-    names = {"macro_f1": "macro F1", "loss": "nats", "r_squared": "R^2", "mse": "mean squared error"}
-    items = train["steps"] * train["batch_size"] * train["accumulation"]
-    caption = f"**Recognition** of {first.config['case']}: {scored:,} held out, {items:,} read in training"
-    head = ["model", "parameters", "seeds", *(names.get(key, key) for key in keys), "training seconds"]
-    body = []
-    for model in dict.fromkeys(model for model, _ in newest_of):
-        figures = [record.figures for (name, _), record in newest_of.items() if name == model]
-        cells = [_over_seeds([each[key] for each in figures], key == "accuracy") for key in keys]
-        seconds = statistics.fmean(each["training_seconds"] for each in figures)
-        body.append([model, _count(figures[0]["parameters"]), len(figures), *cells, _number(seconds, ",.0f")])
-    return f"{caption}; {_made(first)}\n\n{markdown(head, body)}"
+def _scored(title: str) -> Callable[[list[Record]], str]:
+    """How models with scores of their own become a table."""
+
+    def shown(run: list[Record]) -> str:
+        newest_of = {(r.config["model"], r.config["seed"]): r for r in run}
+        first = run[-1]
+        train, scored = first.config["train"], first.figures["scored"]
+        keys = [key for key in SCORES if key in first.figures]
+        items = train["steps"] * train["batch_size"] * train["accumulation"]
+        caption = f"**{title}** of {first.config['case']}: {scored:,} held out, {items:,} read in training"
+        head = ["model", "parameters", "seeds", *(SCORES[key][0] for key in keys), "training seconds"]
+        body = []
+        for model in dict.fromkeys(model for model, _ in newest_of):
+            figures = [record.figures for (name, _), record in newest_of.items() if name == model]
+            cells = [_over_seeds([each[key] for each in figures], *SCORES[key][1:]) for key in keys]
+            seconds = statistics.fmean(each["training_seconds"] for each in figures)
+            body.append([model, _count(figures[0]["parameters"]), len(figures), *cells, _number(seconds, ",.0f")])
+        return f"{caption}; {_made(first)}\n\n{markdown(head, body)}"
+
+    return shown
 
 
-def _over_seeds(values: Sequence[float], percent: bool) -> str:
-    unit, form = (100, ".2f") if percent else (1, ".4f")
-    text = f"{unit * statistics.fmean(values):{form}}{' %' if percent else ''}"
-    return text + (f" ± {unit * statistics.stdev(values):{form}}" if len(values) > 1 else "")
+SCORES = {
+    "bleu": ("BLEU", 1, ".2f", ""),
+    "accuracy": ("accuracy", 100, ".2f", " %"),
+    "macro_f1": ("macro F1", 1, ".4f", ""),
+    "loss": ("nats", 1, ".4f", ""),
+    "r_squared": ("R^2", 1, ".4f", ""),
+    "mse": ("mean squared error", 1, ".4f", ""),
+}
+"""What tables show of each score: its name, a factor, the form of numbers, and the unit."""
+
+
+def _over_seeds(values: Sequence[float], factor: float, form: str, unit: str) -> str:
+    text = f"{factor * statistics.fmean(values):{form}}{unit}"
+    return text + (f" ± {factor * statistics.stdev(values):{form}}" if len(values) > 1 else "")
 
 
 TABLES: dict[str, Callable[[list[Record]], str]] = {
@@ -315,7 +329,8 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "copy": _recall("Copy"),
     "wavelet": _wavelet,
     "pieces": _pieces,
-    "recognition": _recognition,
+    "recognition": _scored("Recognition"),
+    "translation": _scored("Translation"),
 }
 """How the records of each kind become a table, in the order in which they are shown."""
 

@@ -12,7 +12,7 @@ MARKED = re.compile(r"(<!-- results:begin(?P<kinds>[^>]*)-->\n)(?P<table>.*?)(<!
 TRIALS = ("tiny",)
 """Cases for trying things out, which no table shows."""
 
-ONE_BY_ONE = ("needle", "copy", "recognition")
+ONE_BY_ONE = ("needle", "copy", "recognition", "translation")
 """Kinds of which the newest record of each model is shown, not the newest run of all."""
 
 

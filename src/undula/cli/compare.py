@@ -1,4 +1,4 @@
-"""Train recipes on identical batches: language models are audited, and ranked if they pass; recognisers are scored."""
+"""Train recipes on identical batches: language models are audited, and ranked if they pass; others are scored."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 
-from undula.cli import recognition
 from undula.cli.arguments import parser, split_overrides
+from undula.cli.kinds import KINDS, Kind
 from undula.cli.main import INTERRUPTED, SUCCESS, UNEXPECTED
 from undula.cli.progress import LiveProgress
 from undula.cli.screen import console, table
@@ -18,10 +18,14 @@ from undula.recipes.catalogue import RECIPES
 from undula.recipes.changes import changed
 from undula.recipes.protocols import PROTOCOLS, with_protocol
 from undula.recipes.recognition import RECOGNITION_RECIPES
+from undula.recipes.translation import TRANSLATION_RECIPES
 from undula.training.config import TrainConfig
+from undula.training.recognition_config import RECOGNITION
+from undula.training.translation_config import TRANSLATION
 
 if TYPE_CHECKING:
     from undula.experiments.compare import Comparison
+    from undula.experiments.compare_scored import ScoredComparison
     from undula.experiments.ranking import Row
 
 
@@ -30,7 +34,10 @@ def run(arguments: list[str]) -> int:
     words, overrides = split_overrides(arguments)
     reader = parser("compare", f"{__doc__} Values of all of them are changed as in `undula train`: steps=500.")
     reader.add_argument(
-        "recipes", nargs="+", type=str, help=f"of {', '.join(RECIPES)}; or of {', '.join(RECOGNITION_RECIPES)}"
+        "recipes",
+        nargs="+",
+        type=str,
+        help=f"of {', '.join(RECIPES)}; or of {', '.join(RECOGNITION_RECIPES)}; or of {', '.join(TRANSLATION_RECIPES)}",
     )
     reader.add_argument("--seeds", type=int, default=3, help="runs of each recipe")
     reader.add_argument(
@@ -45,8 +52,9 @@ def run(arguments: list[str]) -> int:
         "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
     )
     asked = reader.parse_args(words)
-    if any(name in RECOGNITION_RECIPES for name in asked.recipes):
-        return compare_recognition(asked, overrides)
+    for kind in (KINDS[RECOGNITION], KINDS[TRANSLATION]):
+        if asked.recipes[0] in kind.recipes:
+            return compare_scored(kind, asked, overrides)
     configs = [chosen(name, asked.protocol, asked.data, overrides) for name in asked.recipes]
     module, screen = late_import("undula.experiments.compare"), console()
     plan = module.ComparePlan(
@@ -67,27 +75,45 @@ def run(arguments: list[str]) -> int:
     return SUCCESS if all(not cell.failed for cell in found.cells) else UNEXPECTED
 
 
-def compare_recognition(asked: Any, overrides: dict[str, Any]) -> int:
-    """Compare encoders that tell classes, tags or numbers, print and record; returns the exit code."""
+def compare_scored(kind: Kind, asked: Any, overrides: dict[str, Any]) -> int:
+    """Compare recognisers or translators by their own scores, print and record; returns the exit code."""
     beyond = [name for name in ("protocol", "baseline", "equal_time") if getattr(asked, name)]
     if beyond or asked.jobs != 1:
         raise ValueError(f"--{(beyond or ['jobs'])[0].replace('_', '-')} is of language models alone; leave it out")
-    changes = overrides if asked.data is None else {"data.source": asked.data, **overrides}
-    configs = [changed(RECOGNITION_RECIPES[name](), changes) for name in asked.recipes]
-    screen, module = console(), late_import("undula.experiments.compare_recognition")
+    changes = overrides if asked.data is None else {kind.place: asked.data, **overrides}
+    configs = [changed(kind.recipes[name](), changes) for name in asked.recipes]
+    screen, module = console(), late_import("undula.experiments.compare_scored")
     results = Path(asked.results) if asked.results else None
-    source = Path(configs[0].data.source).name
-    title = _title((configs[0].name, source if "data.source" in changes else None), overrides)
+    title = _title((configs[0].name, Path(changes[kind.place]).name if kind.place in changes else None), overrides)
     try:
-        with Watched(screen, recognition.LIVE) as watch:
-            found = module.compare_recognition(
+        with Watched(screen, {"news": kind.news, "score": kind.score}) as watch:
+            found = module.compare_scored(
                 configs, Path(asked.out), seeds=asked.seeds, title=title, results=results, watch=watch
             )
     except KeyboardInterrupt:
         screen.print("stopped; the same command goes on where it was", soft_wrap=True)
         return INTERRUPTED
-    recognition.show_comparison(screen, found)
+    show_scored(screen, found)
     return SUCCESS
+
+
+def show_scored(screen: Console, found: "ScoredComparison") -> None:
+    """Print the table of a comparison, its warnings, and where the records are."""
+    keys = list(found.rows[0].scores)
+    rows = [
+        (
+            row.model,
+            row.seeds,
+            row.parameters,
+            *(_with_spread(row.scores[key], row.spreads[key]) for key in keys),
+            round(row.seconds),
+        )
+        for row in found.rows
+    ]
+    screen.print(table(("model", "seeds", "parameters", *keys, "training seconds"), rows, found.title))
+    for line in found.warnings:
+        screen.print(line, style="yellow", soft_wrap=True)
+    screen.print(f"records added to {found.results}", soft_wrap=True)
 
 
 def chosen(recipe: str, protocol: str | None, data: str | None, overrides: dict[str, Any]) -> TrainConfig:
@@ -98,6 +124,10 @@ def chosen(recipe: str, protocol: str | None, data: str | None, overrides: dict[
     elif data is not None:
         config = changed(config, {"data.source": data})
     return changed(config, overrides)
+
+
+PLACES = ("data.source", "data.folder")
+"""Values that say where on a disk data lie: no part of what a comparison is called."""
 
 
 class Watched:
@@ -132,7 +162,7 @@ class Watched:
 
 def _title(words: Sequence[str | None], overrides: dict[str, Any]) -> str:
     """What the comparison is called in tables: words, and values that were changed but for a place on a disk."""
-    changes = (f"{key}={value}" for key, value in overrides.items() if key != "data.source")
+    changes = (f"{key}={value}" for key, value in overrides.items() if key not in PLACES)
     return ", ".join([*filter(None, words), *changes])
 
 

@@ -31,6 +31,7 @@ class Kind:
     Args:
         recipes: its recipes.
         data: what its data are called, above the list of recipes.
+        place: the value that says where its data lie.
         trained_by: module and function that train it.
         news, score: see `LiveProgress`.
         outcome: rows about what came of a run.
@@ -42,6 +43,7 @@ class Kind:
 
     recipes: Registry[Any]
     data: str
+    place: str
     trained_by: tuple[str, str]
     news: Callable[[Any], str]
     score: Callable[[Any], tuple[float, str]]
@@ -60,6 +62,7 @@ KINDS = {
     LANGUAGE_MODEL: Kind(
         recipes=RECIPES,
         data="text",
+        place="data.source",
         trained_by=("undula.experiments.run", "train_run"),
         news=news,
         score=text_score,
@@ -72,6 +75,7 @@ KINDS = {
     AUDIO_CODEC: Kind(
         recipes=AUDIO_RECIPES,
         data="sound",
+        place="data.source",
         trained_by=("undula.experiments.codec", "train_codec"),
         news=sound.news,
         score=sound.score,
@@ -83,6 +87,7 @@ KINDS = {
     TRANSLATION: Kind(
         recipes=TRANSLATION_RECIPES,
         data="pairs",
+        place="data.folder",
         trained_by=("undula.experiments.translation", "train_translation"),
         news=translation.news,
         score=translation.score,
@@ -95,6 +100,7 @@ KINDS = {
     RECOGNITION: Kind(
         recipes=RECOGNITION_RECIPES,
         data="data",
+        place="data.source",
         trained_by=("undula.experiments.recognition", "train_recogniser"),
         news=recognition.news,
         score=recognition.score,

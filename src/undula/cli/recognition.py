@@ -11,7 +11,6 @@ from undula.cli.screen import table, write
 from undula.optional import late_import
 
 if TYPE_CHECKING:
-    from undula.experiments.compare_recognition import RecognitionComparison
     from undula.training.recognition import RecognitionProgress
     from undula.validation.recognition import Score
 
@@ -74,33 +73,6 @@ def news(progress: "RecognitionProgress") -> str:
 def score(progress: "RecognitionProgress") -> tuple[float, str]:
     """Return the score of the held-out inputs (NaN before the first), and how to say it."""
     return progress.validation.headline, f"held out: {progress.validation}"
-
-
-LIVE = {"news": news, "score": score}
-"""How runs are told of while they train."""
-
-
-def show_comparison(screen: Console, found: "RecognitionComparison") -> None:
-    """Print the table of a comparison, its warnings, and where the records are."""
-    keys = list(found.rows[0].scores)
-    rows = [
-        (
-            row.model,
-            row.seeds,
-            row.parameters,
-            *(_with_spread(row.scores[key], row.spreads[key]) for key in keys),
-            round(row.seconds),
-        )
-        for row in found.rows
-    ]
-    screen.print(table(("model", "seeds", "parameters", *keys, "training seconds"), rows, found.title))
-    for line in found.warnings:
-        screen.print(line, style="yellow", soft_wrap=True)
-    screen.print(f"records added to {found.results}", soft_wrap=True)
-
-
-def _with_spread(value: float, spread: float) -> str:
-    return f"{value:.4f}" + ("" if math.isnan(spread) else f" ± {spread:.4f}")
 
 
 def _rows(scored: "Score") -> list[tuple[str, str]]:

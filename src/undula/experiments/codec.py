@@ -10,13 +10,21 @@ from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
 from undula.data.audio import load_recordings, prepare_sounds
-from undula.experiments.folder import RunResult, check_data, newest, read_run, resolved, train_into
+from undula.experiments.folder import (
+    RunResult,
+    check_data,
+    newest,
+    read_run,
+    resolved,
+    train_into,
+    training_seconds,
+)
 from undula.hf.audio import UndulaAudioCodec, UndulaAudioConfig
 from undula.models.audio_codec import AudioCodec
 from undula.training.audio_config import AudioTrainConfig
 from undula.training.codec import CodecTask
 from undula.training.quiet import no_progress_bars
-from undula.training.records import METRICS, Listener, read_lines
+from undula.training.records import Listener
 from undula.training.state import kept_rng
 from undula.validation.sound import SoundScore, evaluate_codec
 
@@ -96,18 +104,6 @@ def bench_codec_run(folder: Path, setting: BenchSetting) -> list[Record]:
         "seed": config.seed,
         "steps": checkpoint.step,
         "of_steps": config.steps,
-        "training_seconds": _training_seconds(folder, config, checkpoint.step),
+        "training_seconds": training_seconds(folder, checkpoint.step),
     }
     return bench_codec(load_codec_run(folder), sounds.held_out, what, setting)
-
-
-def _training_seconds(folder: Path, config: AudioTrainConfig, last: int) -> float:
-    """How long the steps took, without scores and checkpoints, from what the run wrote at each log."""
-    lines = [
-        line for line in read_lines(folder / METRICS) if "sound_per_second" in line and (line["step"] or 0) <= last
-    ]
-    each = config.batch_size * config.accumulation * config.data.crop_length / config.model.sample_rate
-    before = [0, *(line["step"] for line in lines)]
-    return sum(
-        (line["step"] - start) * each / line["sound_per_second"] for line, start in zip(lines, before, strict=False)
-    )

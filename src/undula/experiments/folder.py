@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from undula.names import unknown_name
 from undula.training.config import RunConfig
 from undula.training.kinds import KINDS, LANGUAGE_MODEL, RunKind
 from undula.training.manifest import Checkpoint, newest_whole
-from undula.training.records import METRICS, Listener, drop_lines_after
+from undula.training.records import METRICS, Listener, drop_lines_after, read_lines
 from undula.training.task import Task
 from undula.training.trainer import BUILDING, RunTrainer
 
@@ -76,6 +77,17 @@ def train_into(
         parameters=sum(p.numel() for p in model.parameters()),
         where=trainer.where,
     )
+
+
+def training_seconds(folder: Path, last: float = math.inf) -> float:
+    """Return how long the steps of a run took, as it wrote at each log; scores and checkpoints do not count.
+
+    Args:
+        folder: the run's folder.
+        last: the last step that counts.
+    """
+    lines: list[dict[str, Any]] = [line for line in read_lines(folder / METRICS) if "seconds" in line]
+    return sum(line["seconds"] for line in lines if line["step"] <= last)
 
 
 def check_data(checkpoint: Checkpoint, fingerprint: str) -> None:

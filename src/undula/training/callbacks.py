@@ -93,11 +93,13 @@ class Recorder(TrainerCallback):
 
     def _log_training(self, state: TrainerState, logs: dict[str, Any]) -> None:
         now, step = time.perf_counter(), state.global_step
-        items_per_second = (step - self.logged_step) * self.items_per_step / (now - self.window)
+        seconds = now - self.window
+        items_per_second = (step - self.logged_step) * self.items_per_step / seconds
         line = {
             "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs.get("grad_norm"),
+            "seconds": seconds,
             **self.task.line(logs, items_per_second),
             **{name: value for name, value in logs.items() if name.startswith(NEWS)},
         }

@@ -26,6 +26,11 @@ class TranslationScore:
     bleu: float = math.nan
     translations: tuple[str, ...] = ()
 
+    @property
+    def count(self) -> int:
+        """How many sentences."""
+        return len(self.translations)
+
     def to_dict(self) -> dict[str, float]:
         """Return loss, perplexity and BLEU by name."""
         return {"loss": self.metrics.loss, "perplexity": self.metrics.perplexity, "bleu": self.bleu}

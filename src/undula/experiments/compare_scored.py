@@ -1,4 +1,6 @@
-"""Encoders against each other: the same items in the same order, changed in the same way, from several seeds.
+"""Models of one task against each other: the same items in the same order, changed in the same way, from several seeds.
+
+Of recognisers and translators, which have scores of their own; language models are compared by `compare`.
 
 out/MODEL/seed-N-HASH    a run for each model and seed
 """
@@ -6,7 +8,7 @@ out/MODEL/seed-N-HASH    a run for each model and seed
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,22 +20,60 @@ from undula.bench.records import append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
 from undula.data.labelled import prepare_labelled
+from undula.data.parallel import prepare_parallel
 from undula.experiments.cell import digest
-from undula.experiments.folder import CONFIG, RunResult
+from undula.experiments.folder import CONFIG, RunResult, training_seconds
 from undula.experiments.ranking import MOST_UNEQUAL
 from undula.experiments.recognition import train_recogniser
-from undula.training.recognition_config import RecognitionTrainConfig
-from undula.training.records import METRICS, Listener, read_lines
+from undula.experiments.translation import train_translation
+from undula.training.config import RunConfig
+from undula.training.kinds import task_of
+from undula.training.recognition_config import RECOGNITION
+from undula.training.records import Listener
+from undula.training.translation_config import TRANSLATION
 
-SHARED = ("data", "augment", "steps", "batch_size", "accumulation", "label_smoothing", "device", "precision")
-"""What has to be equal for a comparison to be one of models."""
-
-Watch = Callable[[RecognitionTrainConfig], Listener | None]
+Watch = Callable[[Any], Listener | None]
 """Called before a run; returns what is to be told about its progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecognitionRow:
+class ScoredTask:
+    """How models of a task are compared.
+
+    Args:
+        train: trains one into a folder, or goes on there.
+        fingerprint: of the data that are described.
+        place: where data say which disk they lie on.
+        shared: what has to be equal for a comparison to be one of models.
+    """
+
+    train: Callable[..., RunResult[Any]]
+    fingerprint: Callable[[Any], str]
+    place: str
+    shared: tuple[str, ...]
+
+
+_ALIKE = ("data", "steps", "batch_size", "accumulation", "label_smoothing", "device", "precision")
+
+TASKS: Mapping[str, ScoredTask] = {
+    RECOGNITION: ScoredTask(
+        train=train_recogniser,
+        fingerprint=lambda data: prepare_labelled(data).fingerprint,
+        place="source",
+        shared=(*_ALIKE, "augment"),
+    ),
+    TRANSLATION: ScoredTask(
+        train=train_translation,
+        fingerprint=lambda data: prepare_parallel(data).fingerprint,
+        place="folder",
+        shared=(*_ALIKE, "search"),
+    ),
+}
+"""By the task that a run's configuration names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRow:
     """A model in the table.
 
     Args:
@@ -54,7 +94,7 @@ class RecognitionRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecognitionComparison:
+class ScoredComparison:
     """What came of it.
 
     Args:
@@ -65,20 +105,20 @@ class RecognitionComparison:
     """
 
     title: str
-    rows: tuple[RecognitionRow, ...]
+    rows: tuple[ScoredRow, ...]
     warnings: tuple[str, ...]
     results: Path
 
 
-def compare_recognition(
-    configs: Sequence[RecognitionTrainConfig],
+def compare_scored(
+    configs: Sequence[RunConfig],
     out: Path,
     *,
     seeds: int = 3,
     title: str | None = None,
     results: Path | None = None,
     watch: Watch = lambda _: None,
-) -> RecognitionComparison:
+) -> ScoredComparison:
     """Train each model from each seed and return the table; each run is recorded when it is finished.
 
     Finished runs in `out` are not trained again, but scored and recorded again.
@@ -92,68 +132,62 @@ def compare_recognition(
         watch: gives what is told about the progress of a run.
 
     Raises:
-        ValueError: when models would not be trained alike, or a name is taken twice; as `train_recogniser` does.
+        ValueError: when models would not be trained alike, or a name is taken twice; as training does.
     """
     _check(configs, seeds)
-    first = configs[0]
+    first: Any = configs[0]
+    kind = task_of(first)
+    task = TASKS[kind]
     title = title or first.name
-    file, device = results_file("recognition", results), "cpu"
+    file, device = results_file(kind, results), "cpu"
     if first.device == "auto" and torch.cuda.is_available():
         device = "cuda"
     setting = BenchSetting(repeats=1, warmup=0, device=device, threads=torch.get_num_threads())
-    fingerprint = prepare_labelled(first.data).fingerprint
-    found: dict[str, list[tuple[RunResult[RecognitionTrainConfig], float]]] = {config.name: [] for config in configs}
+    fingerprint = task.fingerprint(first.data)
+    found: dict[str, list[tuple[RunResult[Any], float]]] = {config.name: [] for config in configs}
     for seed in range(seeds):
         for config in (dataclasses.replace(config, seed=seed) for config in configs):
             folder = out / config.name / f"seed-{seed}-{digest(to_dict(config), fingerprint)}"
-            resume = (folder / CONFIG).is_file()
-            result = train_recogniser(config, folder, resume=resume, progress=watch(config))
-            seconds = training_seconds(folder, config)
+            result = task.train(config, folder, resume=(folder / CONFIG).is_file(), progress=watch(config))
+            seconds = training_seconds(folder)
             found[config.name].append((result, seconds))
-            what = {"case": title, "model": config.name, "seed": seed, "train": _recorded(result, fingerprint)}
+            what = {"case": title, "model": config.name, "seed": seed}
+            what |= {"train": _recorded(result.config, task.place, fingerprint)}
             figures = {**result.validation.to_dict(), "scored": result.validation.count}
             figures |= {"parameters": result.parameters, "training_seconds": seconds}
-            append_records(file, make_records("recognition", [(what, figures)], setting))
+            append_records(file, make_records(kind, [(what, figures)], setting))
     rows = tuple(_row(name, runs) for name, runs in found.items())
-    return RecognitionComparison(title=title, rows=rows, warnings=_warnings(rows), results=file)
+    return ScoredComparison(title=title, rows=rows, warnings=_warnings(rows), results=file)
 
 
-def training_seconds(folder: Path, config: RecognitionTrainConfig) -> float:
-    """Return how long the steps of a run took, from what it wrote at each log; scores and checkpoints do not count."""
-    lines: list[Any] = [line for line in read_lines(folder / METRICS) if line.get("items_per_second")]
-    steps = [0, *(int(line["step"] or 0) for line in lines)]
-    items = config.batch_size * config.accumulation
-    return sum((b - a) * items / line["items_per_second"] for a, b, line in zip(steps, steps[1:], lines, strict=False))
-
-
-def _check(configs: Sequence[RecognitionTrainConfig], seeds: int) -> None:
+def _check(configs: Sequence[RunConfig], seeds: int) -> None:
     names = [config.name for config in configs]
     if not names or seeds < 1:
         raise ValueError(f"{len(names)} models and {seeds} seeds; wanted at least one of each")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"{', '.join(twice)} is named twice; give each model a name of its own")
-    first = to_dict(configs[0])
+    first, shared = to_dict(configs[0]), TASKS[task_of(configs[0])].shared
     for config in configs[1:]:
         values = to_dict(config)
-        unequal = [f"{key} ({first[key]} and {values[key]})" for key in SHARED if first[key] != values[key]]
+        unequal = [f"{key} ({first[key]} and {values[key]})" for key in shared if first[key] != values[key]]
         if unequal:
             raise ValueError(f"{names[0]} and {config.name} would not be trained alike: {'; '.join(unequal)}")
 
 
-def _recorded(result: RunResult[RecognitionTrainConfig], fingerprint: str) -> dict[str, Any]:
+def _recorded(config: RunConfig, place: str, fingerprint: str) -> dict[str, Any]:
     """The configuration as records keep it: data by name and fingerprint, not by their place on one disk."""
-    values = to_dict(result.config)
-    values["data"] |= {"source": Path(result.config.data.source).name, "fingerprint": fingerprint}
+    values = to_dict(config)
+    values["data"] |= {place: Path(values["data"][place]).name, "fingerprint": fingerprint}
     return values
 
 
-def _row(name: str, runs: Sequence[tuple[RunResult[RecognitionTrainConfig], float]]) -> RecognitionRow:
+def _row(name: str, runs: Sequence[tuple[RunResult[Any], float]]) -> ScoredRow:
     scores = [result.validation.to_dict() for result, _ in runs]
     means = {key: statistics.fmean(score[key] for score in scores) for key in scores[0]}
     one = len(runs) == 1
     spreads = {key: math.nan if one else statistics.stdev(score[key] for score in scores) for key in means}
-    return RecognitionRow(
+    return ScoredRow(
         model=name,
         seeds=len(runs),
         parameters=runs[0][0].parameters,
@@ -163,7 +197,7 @@ def _row(name: str, runs: Sequence[tuple[RunResult[RecognitionTrainConfig], floa
     )
 
 
-def _warnings(rows: Sequence[RecognitionRow]) -> tuple[str, ...]:
+def _warnings(rows: Sequence[ScoredRow]) -> tuple[str, ...]:
     wanted = rows[0].parameters
     return tuple(
         f"{row.model} has {row.parameters / wanted - 1:+.1%} parameters against {rows[0].model} ({wanted:,}): not "
