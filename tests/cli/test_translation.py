@@ -64,18 +64,27 @@ def test_translators_are_compared_and_tabulated(run, tmp_path, capsys):
     ]
     assert records[0].config["train"]["data"]["folder"] == "pairs"
     assert records[0].figures["training_seconds"] > 0
+    assert records[0].figures["failed_audits"] == []
     mean = sum(r.figures["bleu"] for r in records[::2]) / 2
     table = results_table(tmp_path, ["translation"]).strip().splitlines()
     assert table[0].startswith("**Translation** of multi30k, pairs, ")
     assert " 32 read in training; " in table[0]
     row = next(line for line in table if line.startswith("| multi30k |")).split(" | ")
     assert row[3].startswith(f"{mean:.2f} ± ")
+    assert row[-1] == "passed |"
     # Finished runs are scored again, not trained again.
     assert main(command) == 0
     again = read_records(tmp_path / "translation.jsonl")[4:]
     assert [r.figures for r in again] == [r.figures for r in records]
     assert main(["compare", "multi30k", "topics", "--out", str(tmp_path / "runs")]) == 2
     assert "unknown recipe for translation 'topics'" in capsys.readouterr().err
+
+
+def test_a_translator_is_audited(run, capsys):
+    assert main(["audit", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "source padding" in printed
+    assert "nothing failed" in printed
 
 
 def test_a_sentence_is_translated(run, capsys):

@@ -287,12 +287,16 @@ def _scored(title: str) -> Callable[[list[Record]], str]:
         items = train["steps"] * train["batch_size"] * train["accumulation"]
         caption = f"**{title}** of {first.config['case']}: {scored:,} held out, {items:,} read in training"
         head = ["model", "parameters", "seeds", *(SCORES[key][0] for key in keys), "training seconds"]
+        audited = "failed_audits" in first.figures
+        head += ["audit"] if audited else []
         body = []
         for model in dict.fromkeys(model for model, _ in newest_of):
             figures = [record.figures for (name, _), record in newest_of.items() if name == model]
             cells = [_over_seeds([each[key] for each in figures], *SCORES[key][1:]) for key in keys]
             seconds = statistics.fmean(each["training_seconds"] for each in figures)
-            body.append([model, _count(figures[0]["parameters"]), len(figures), *cells, _number(seconds, ",.0f")])
+            row = [model, _count(figures[0]["parameters"]), len(figures), *cells, _number(seconds, ",.0f")]
+            failed = any(each["failed_audits"] for each in figures) if audited else False
+            body.append([*row, "failed" if failed else "passed"] if audited else row)
         return f"{caption}; {_made(first)}\n\n{markdown(head, body)}"
 
     return shown

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from undula.cli.arguments import parser
+from undula.cli.kinds import run_of
 from undula.cli.main import SUCCESS, UNEXPECTED
 from undula.cli.screen import console, table
-from undula.optional import late_import
 
 if TYPE_CHECKING:
     from undula.audit.finding import Finding
@@ -22,10 +22,10 @@ def run(arguments: list[str]) -> int:
     reader = parser("audit", __doc__ or "")
     reader.add_argument("run", type=str, help="folder of a run")
     asked = reader.parse_args(arguments)
-    loaded = late_import("undula.experiments.run").load_run(Path(asked.run))
-    screen = console()
+    folder, screen = Path(asked.run), console()
+    audit = run_of(folder)[1].audit
     with screen.status("measuring"):
-        findings = late_import("undula.audit.run").audit_language_model(loaded.model)
+        findings = audit(folder)
     screen.print(findings_table(findings, asked.run))
     failed = [finding.name for finding in findings if finding.passed is False]
     screen.print(f"failed: {', '.join(failed)}" if failed else "nothing failed", style="bold")

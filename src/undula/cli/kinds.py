@@ -1,9 +1,9 @@
 """What the verbs do with each kind of run: one table, which all of them ask."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -23,6 +23,9 @@ from undula.training.kinds import LANGUAGE_MODEL, task_of
 from undula.training.recognition_config import RECOGNITION
 from undula.training.translation_config import TRANSLATION
 
+if TYPE_CHECKING:
+    from undula.audit.finding import Finding
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
@@ -39,6 +42,7 @@ class Kind:
         evaluate: prints a score; takes the folder, what was asked, and the screen.
         show: prints the scores so far.
         generate: writes what there is to say to a prompt; None where there is nothing.
+        audit: returns findings about a run's model; by default refuses what is no language model.
     """
 
     recipes: Registry[Any]
@@ -52,6 +56,7 @@ class Kind:
     evaluate: Callable[[Path, Any, Console], None]
     show: Callable[[Console, Path], None]
     generate: Callable[[Path, Any], None] | None = None
+    audit: Callable[[Path], Sequence["Finding"]] = text.audit
 
 
 def _write(folder: Path) -> str:
@@ -96,6 +101,7 @@ KINDS = {
         evaluate=translation.evaluate,
         show=translation.show,
         generate=translation.generate,
+        audit=translation.audit,
     ),
     RECOGNITION: Kind(
         recipes=RECOGNITION_RECIPES,

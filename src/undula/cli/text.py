@@ -1,14 +1,17 @@
 """What the verbs do where a run is that of a language model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from undula.cli.arguments import parsed_length
 from undula.cli.screen import table, write
 from undula.optional import late_import
+
+if TYPE_CHECKING:
+    from undula.audit.finding import Finding
 
 
 def outcome(result: Any) -> list[tuple[str, str]]:
@@ -32,6 +35,12 @@ def evaluate(folder: Path, asked: Any, screen: Console) -> None:
         ("predicted", f"{score.num_tokens:,} tokens, {score.num_bytes:,} bytes"),
     ]
     screen.print(table((str(folder), asked.data or "held-out text"), rows))
+
+
+def audit(folder: Path) -> Sequence["Finding"]:
+    """Return what was measured of a run's model."""
+    loaded = late_import("undula.experiments.run").load_run(folder)
+    return late_import("undula.audit.run").audit_language_model(loaded.model)
 
 
 def generate(folder: Path, asked: Any) -> None:

@@ -1,6 +1,7 @@
 """What the verbs do where a run is that of a translator."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from undula.optional import late_import
 from undula.training.translation_config import SearchConfig, TranslationTrainConfig
 
 if TYPE_CHECKING:
+    from undula.audit.finding import Finding
     from undula.training.translation import TranslationProgress
 
 
@@ -45,6 +47,11 @@ def evaluate(folder: Path, asked: Any, screen: Console) -> None:
     ]
     head = ("beams", "length penalty", "coverage penalty", "BLEU", "words", "nats per token")
     screen.print(table(head, rows, f"{folder}, {asked.data or 'held-out sentences'}"))
+
+
+def audit(folder: Path) -> Sequence["Finding"]:
+    """Return what was measured of a run's model."""
+    return late_import("undula.experiments.translation").audit_translation_run(folder)
 
 
 def generate(folder: Path, asked: Any) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from undula.bench.environment import make_records
+from undula.audit.finding import Finding, failures
+from undula.bench.environment import Config, make_records
 from undula.bench.records import append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
@@ -25,7 +26,7 @@ from undula.experiments.cell import digest
 from undula.experiments.folder import CONFIG, RunResult, training_seconds
 from undula.experiments.ranking import MOST_UNEQUAL
 from undula.experiments.recognition import train_recogniser
-from undula.experiments.translation import train_translation
+from undula.experiments.translation import audit_translation_run, train_translation
 from undula.training.config import RunConfig
 from undula.training.kinds import task_of
 from undula.training.recognition_config import RECOGNITION
@@ -45,12 +46,14 @@ class ScoredTask:
         fingerprint: of the data that are described.
         place: where data say which disk they lie on.
         shared: what has to be equal for a comparison to be one of models.
+        audit: what is measured of a trained model beside its score; None: nothing.
     """
 
     train: Callable[..., RunResult[Any]]
     fingerprint: Callable[[Any], str]
     place: str
     shared: tuple[str, ...]
+    audit: Callable[[Path], list[Finding]] | None = None
 
 
 _ALIKE = ("data", "steps", "batch_size", "accumulation", "label_smoothing", "device", "precision")
@@ -67,6 +70,7 @@ TASKS: Mapping[str, ScoredTask] = {
         fingerprint=lambda data: prepare_parallel(data).fingerprint,
         place="folder",
         shared=(*_ALIKE, "search"),
+        audit=audit_translation_run,
     ),
 }
 """By the task that a run's configuration names."""
@@ -144,20 +148,36 @@ def compare_scored(
         device = "cuda"
     setting = BenchSetting(repeats=1, warmup=0, device=device, threads=torch.get_num_threads())
     fingerprint = task.fingerprint(first.data)
-    found: dict[str, list[tuple[RunResult[Any], float]]] = {config.name: [] for config in configs}
+    found: dict[str, list[tuple[RunResult[Any], Config]]] = {config.name: [] for config in configs}
     for seed in range(seeds):
         for config in (dataclasses.replace(config, seed=seed) for config in configs):
             folder = out / config.name / f"seed-{seed}-{digest(to_dict(config), fingerprint)}"
             result = task.train(config, folder, resume=(folder / CONFIG).is_file(), progress=watch(config))
-            seconds = training_seconds(folder)
-            found[config.name].append((result, seconds))
+            figures = _figures(result, task)
+            found[config.name].append((result, figures))
             what = {"case": title, "model": config.name, "seed": seed}
             what |= {"train": _recorded(result.config, task.place, fingerprint)}
-            figures = {**result.validation.to_dict(), "scored": result.validation.count}
-            figures |= {"parameters": result.parameters, "training_seconds": seconds}
             append_records(file, make_records(kind, [(what, figures)], setting))
     rows = tuple(_row(name, runs) for name, runs in found.items())
-    return ScoredComparison(title=title, rows=rows, warnings=_warnings(rows), results=file)
+    return ScoredComparison(title=title, rows=rows, warnings=(*_warnings(rows), *_failures(found)), results=file)
+
+
+def _figures(result: RunResult[Any], task: ScoredTask) -> Config:
+    """What is recorded of a run."""
+    figures = {**result.validation.to_dict(), "scored": result.validation.count}
+    figures |= {"parameters": result.parameters, "training_seconds": training_seconds(result.folder)}
+    if task.audit is not None:
+        figures["failed_audits"] = [finding.name for finding in failures(task.audit(result.folder))]
+    return figures
+
+
+def _failures(found: Mapping[str, Sequence[tuple[RunResult[Any], Config]]]) -> tuple[str, ...]:
+    return tuple(
+        f"{name}, seed {result.config.seed}, fails its audit: {', '.join(figures['failed_audits'])}"
+        for name, runs in found.items()
+        for result, figures in runs
+        if figures.get("failed_audits")
+    )
 
 
 def _check(configs: Sequence[RunConfig], seeds: int) -> None:
@@ -182,7 +202,7 @@ def _recorded(config: RunConfig, place: str, fingerprint: str) -> dict[str, Any]
     return values
 
 
-def _row(name: str, runs: Sequence[tuple[RunResult[Any], float]]) -> ScoredRow:
+def _row(name: str, runs: Sequence[tuple[RunResult[Any], Config]]) -> ScoredRow:
     scores = [result.validation.to_dict() for result, _ in runs]
     means = {key: statistics.fmean(score[key] for score in scores) for key in scores[0]}
     one = len(runs) == 1
@@ -193,7 +213,7 @@ def _row(name: str, runs: Sequence[tuple[RunResult[Any], float]]) -> ScoredRow:
         parameters=runs[0][0].parameters,
         scores=means,
         spreads=spreads,
-        seconds=statistics.fmean(seconds for _, seconds in runs),
+        seconds=statistics.fmean(figures["training_seconds"] for _, figures in runs),
     )
 
 

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, TextStreamer
 
+from undula.audit.finding import Finding
+from undula.audit.translator import audit_translator
 from undula.config import to_dict
 from undula.data.parallel import SPECIAL, HeldOut, Parallel, encoded, prepare_parallel, read_pairs
 from undula.data.tokenizers import BOS, EOS, PAD
@@ -155,6 +157,17 @@ class _Teller(TextStreamer):
         del stream_end
         if text:
             self.on_text(text)
+
+
+def audit_translation_run(folder: Path) -> list[Finding]:
+    """Return what was measured of the model of a run's newest whole checkpoint.
+
+    Raises:
+        FileNotFoundError: when the folder is no run, or has no checkpoint yet.
+        ValueError: when it is not the run of a translator, or every checkpoint is damaged.
+    """
+    loaded = load_translator(folder)
+    return audit_translator(loaded.model, len(loaded.tokenizer))
 
 
 def evaluate_translation_run(
