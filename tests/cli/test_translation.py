@@ -80,6 +80,21 @@ def test_translators_are_compared_and_tabulated(run, tmp_path, capsys):
     assert "unknown recipe for translation 'topics'" in capsys.readouterr().err
 
 
+def test_searches_become_records_and_a_table(run, tmp_path, capsys):
+    penalties = ["--length-penalty", "[0.5,1.0]", "--coverage-penalty", "[0,0.2]"]
+    assert main(["bench", "search", str(run), "--beams", "[1,2]", *penalties, "--results", str(tmp_path)]) == 0
+    assert "5 records added" in capsys.readouterr().out
+    records = read_records(tmp_path / "search.jsonl")
+    greedy, *beams = [[r.config[name] for name in ("num_beams", "length_penalty", "coverage_penalty")] for r in records]
+    assert greedy == [1, None, None]
+    assert beams == [[2, 0.5, 0.0], [2, 0.5, 0.2], [2, 1.0, 0.0], [2, 1.0, 0.2]]
+    assert all(r.figures["sentences_per_second"] > 0 for r in records)
+    lines = results_table(tmp_path, ["search"]).strip().splitlines()
+    assert lines[0].startswith("**Search** for translations of 10 held-out sentences of pairs, 1 seed; ")
+    assert "multi30k: BLEU" in lines[2]
+    assert lines[-1].startswith(f"| 2 | 1.0 | 0.2 | {records[-1].figures['bleu']:.2f} | ")
+
+
 def test_a_translator_is_audited(run, capsys):
     assert main(["audit", str(run)]) == 0
     printed = capsys.readouterr().out

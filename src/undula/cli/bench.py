@@ -24,7 +24,7 @@ from undula.bench.markdown import by_model
 from undula.bench.records import Record, append_records, read_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import newest, results_table, with_results
-from undula.cli import recall_bench, wave_gpt_bench
+from undula.cli import recall_bench, search_bench, wave_gpt_bench
 from undula.cli.arguments import parsed_length, parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
@@ -45,6 +45,7 @@ USAGE = """usage: undula bench MEASUREMENT [arguments]
   pieces        time and memory of the loss and gradients of long sequences, read in pieces
   wavelet       time, memory and error of a wavelet transform and its inverse, beside other libraries
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
+  search        translations of trained models with several ways of searching: BLEU, and sentences per second
   needle        right answers of models that recall a value from noise, by length of the noise
   copy          right answers of models that repeat a string after noise, by length of the noise
   plot          pictures of the newest times and memory of mixers over the number of steps
@@ -70,6 +71,7 @@ def run(arguments: list[str]) -> int:
         "pieces": _pieces,
         "wavelet": _wavelet,
         "wave-gpt": wave_gpt_bench.run,
+        "search": search_bench.run,
         "needle": partial(recall_bench.run, "needle"),
         "copy": partial(recall_bench.run, "copy"),
         "plot": _plot,

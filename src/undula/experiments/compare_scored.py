@@ -142,7 +142,7 @@ def compare_scored(
     first: Any = configs[0]
     kind = task_of(first)
     task = TASKS[kind]
-    title = title or first.name
+    called: str = title or first.name
     file, device = results_file(kind, results), "cpu"
     if first.device == "auto" and torch.cuda.is_available():
         device = "cuda"
@@ -155,11 +155,11 @@ def compare_scored(
             result = task.train(config, folder, resume=(folder / CONFIG).is_file(), progress=watch(config))
             figures = _figures(result, task)
             found[config.name].append((result, figures))
-            what = {"case": title, "model": config.name, "seed": seed}
+            what = {"case": called, "model": config.name, "seed": seed}
             what |= {"train": _recorded(result.config, task.place, fingerprint)}
             append_records(file, make_records(kind, [(what, figures)], setting))
     rows = tuple(_row(name, runs) for name, runs in found.items())
-    return ScoredComparison(title=title, rows=rows, warnings=(*_warnings(rows), *_failures(found)), results=file)
+    return ScoredComparison(title=called, rows=rows, warnings=(*_warnings(rows), *_failures(found)), results=file)
 
 
 def _figures(result: RunResult[Any], task: ScoredTask) -> Config:
