@@ -91,10 +91,10 @@ def test_models_are_compared_and_tabulated(run, tmp_path, capsys):
     row = next(line for line in lines if line.startswith("| topics |")).split(" | ")
     assert row[2] == "2"
     assert row[3].startswith(f"{100 * mean:.2f} %")
-    # The same again: nothing is trained anew, and the table shows each seed once.
+    # The same again, in processes: nothing is trained anew, and the table shows each seed once.
     written = (tmp_path / "runs").glob("*/*/checkpoints/step-4/model.safetensors")
     before = {path: path.stat().st_mtime_ns for path in written}
-    assert main(command) == 0
+    assert main([*command, "--jobs", "2"]) == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert results_table(tmp_path / "results", ["recognition"]).count("| 2 |") == 2
 

@@ -78,8 +78,8 @@ def run(arguments: list[str]) -> int:
 def compare_scored(kind: Kind, asked: Any, overrides: dict[str, Any]) -> int:
     """Compare recognisers or translators by their own scores, print and record; returns the exit code."""
     beyond = [name for name in ("protocol", "baseline", "equal_time") if getattr(asked, name)]
-    if beyond or asked.jobs != 1:
-        raise ValueError(f"--{(beyond or ['jobs'])[0].replace('_', '-')} is of language models alone; leave it out")
+    if beyond:
+        raise ValueError(f"--{beyond[0].replace('_', '-')} is of language models alone; leave it out")
     changes = overrides if asked.data is None else {kind.place: asked.data, **overrides}
     configs = [changed(kind.recipes[name](), changes) for name in asked.recipes]
     screen, module = console(), late_import("undula.experiments.compare_scored")
@@ -88,7 +88,7 @@ def compare_scored(kind: Kind, asked: Any, overrides: dict[str, Any]) -> int:
     try:
         with Watched(screen, {"news": kind.news, "score": kind.score}) as watch:
             found = module.compare_scored(
-                configs, Path(asked.out), seeds=asked.seeds, title=title, results=results, watch=watch
+                configs, Path(asked.out), seeds=asked.seeds, jobs=asked.jobs, title=title, results=results, watch=watch
             )
     except KeyboardInterrupt:
         screen.print("stopped; the same command goes on where it was", soft_wrap=True)

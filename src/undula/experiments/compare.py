@@ -6,12 +6,8 @@ out/speed-HASH.json            train steps of all models, measured in turns
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from undula.bench.train import StepPlan, flat_figures, measure_steps
 from undula.config import to_dict
 from undula.data.build import Prepared, prepare
 from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, digest, finished, run_cell
+from undula.experiments.processes import in_processes
 from undula.experiments.ranking import EQUAL_TIME, Row, parameter_warnings, rows_of
 from undula.experiments.run import resolved_config
 from undula.files import write_flushed
@@ -221,25 +218,10 @@ class CellRunner:
             for plan in missing:
                 self._record(plan, run_cell(plan, self.watch(plan)))
         else:
-            self._in_processes(missing)
+            for plan, cell in in_processes(run_cell, missing, self.plan.jobs):
+                self._record(plan, cell)
         self.folders += [plan.folder for plan in plans]
         return [cell for plan in plans if (cell := finished(plan.folder)) is not None]
-
-    def _in_processes(self, plans: list[CellPlan]) -> None:
-        context = get_context("spawn")
-        devices = context.Queue()
-        for number in range(self.plan.jobs):
-            devices.put(number)
-        with ProcessPoolExecutor(
-            self.plan.jobs, mp_context=context, initializer=take_device, initargs=(devices,)
-        ) as pool:
-            running = {pool.submit(run_cell, plan): plan for plan in plans}
-            try:
-                for done in as_completed(running):
-                    self._record(running[done], done.result())
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
 
     def _plan(self, config: TrainConfig) -> CellPlan:
         folder = cell_folder(self.out, config.name, config, self.prepared.fingerprint)
@@ -257,18 +239,6 @@ class CellRunner:
         run = recorded(plan.config, self.prepared)
         config = {"title": self.plan.title, "model": cell.model, "seed": cell.seed, "train": run}
         append_records(self.results, make_records("compare cell", [(config, figures)], self.plan.setting))
-
-
-def take_device(numbers: "Queue[int]") -> None:
-    """Let this process see one GPU alone: the next in turn of those that are visible; without any, change nothing.
-
-    Called before CUDA is touched, after which it would have no effect.
-    """
-    number = numbers.get()
-    chosen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    visible = chosen or [str(index) for index in range(torch.cuda.device_count())]
-    if visible:
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible[number % len(visible)]
 
 
 def check_alike(configs: Sequence[TrainConfig], plan: ComparePlan) -> str:

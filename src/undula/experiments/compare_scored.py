@@ -8,7 +8,7 @@ out/MODEL/seed-N-HASH    a run for each model and seed
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 
 from undula.audit.finding import Finding, failures
 from undula.bench.environment import Config, make_records
+from undula.bench.harness import measuring
 from undula.bench.records import append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
@@ -24,6 +25,7 @@ from undula.data.labelled import prepare_labelled
 from undula.data.parallel import prepare_parallel
 from undula.experiments.cell import digest
 from undula.experiments.folder import CONFIG, RunResult, training_seconds
+from undula.experiments.processes import in_processes
 from undula.experiments.ranking import MOST_UNEQUAL
 from undula.experiments.recognition import train_recogniser
 from undula.experiments.translation import audit_translation_run, train_translation
@@ -114,11 +116,31 @@ class ScoredComparison:
     results: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoredPlan:
+    """A run of a comparison.
+
+    Args:
+        config: what is trained, its seed included.
+        folder: the run's folder.
+        threads: of an operation.
+    """
+
+    config: RunConfig
+    folder: Path
+    threads: int
+
+
+Outcome = tuple[RunResult[Any], Config]
+"""What came of a run, and what is recorded of it."""
+
+
 def compare_scored(
     configs: Sequence[RunConfig],
     out: Path,
     *,
     seeds: int = 3,
+    jobs: int = 1,
     title: str | None = None,
     results: Path | None = None,
     watch: Watch = lambda _: None,
@@ -131,9 +153,10 @@ def compare_scored(
         configs: a run for each model; their seeds are replaced.
         out: where runs are kept.
         seeds: runs of each model, from seeds 0, 1, 2, ...
+        jobs: processes that train, one thread each, or one GPU each where there are any.
         title: what the comparison is called in tables; by default as its first model.
         results: folder of the records; by default benchmarks/results of the working directory's repository.
-        watch: gives what is told about the progress of a run.
+        watch: gives what is told about the progress of a run that trains in this process.
 
     Raises:
         ValueError: when models would not be trained alike, or a name is taken twice; as training does.
@@ -146,20 +169,41 @@ def compare_scored(
     file, device = results_file(kind, results), "cpu"
     if first.device == "auto" and torch.cuda.is_available():
         device = "cuda"
-    setting = BenchSetting(repeats=1, warmup=0, device=device, threads=torch.get_num_threads())
+    threads = torch.get_num_threads() if jobs == 1 else 1
+    setting = BenchSetting(repeats=1, warmup=0, device=device, threads=threads)
     fingerprint = task.fingerprint(first.data)
-    found: dict[str, list[tuple[RunResult[Any], Config]]] = {config.name: [] for config in configs}
-    for seed in range(seeds):
-        for config in (dataclasses.replace(config, seed=seed) for config in configs):
-            folder = out / config.name / f"seed-{seed}-{digest(to_dict(config), fingerprint)}"
-            result = task.train(config, folder, resume=(folder / CONFIG).is_file(), progress=watch(config))
-            figures = _figures(result, task)
-            found[config.name].append((result, figures))
-            what = {"case": called, "model": config.name, "seed": seed}
-            what |= {"train": _recorded(result.config, task.place, fingerprint)}
-            append_records(file, make_records(kind, [(what, figures)], setting))
-    rows = tuple(_row(name, runs) for name, runs in found.items())
-    return ScoredComparison(title=called, rows=rows, warnings=(*_warnings(rows), *_failures(found)), results=file)
+    plans = [
+        _plan(dataclasses.replace(c, seed=seed), out, fingerprint, threads) for seed in range(seeds) for c in configs
+    ]
+    found: dict[Path, Outcome] = {}
+    for plan, outcome in in_processes(train_scored, plans, jobs) if jobs > 1 else _here(plans, watch):
+        found[plan.folder] = outcome
+        result, figures = outcome
+        what = {"case": called, "model": plan.config.name, "seed": plan.config.seed}
+        what |= {"train": _recorded(result.config, task.place, fingerprint)}
+        append_records(file, make_records(kind, [(what, figures)], setting))
+    outcomes = {c.name: [found[p.folder] for p in plans if p.config.name == c.name] for c in configs}
+    rows = tuple(_row(name, runs) for name, runs in outcomes.items())
+    warnings = (*_warnings(rows), *_failures(outcomes))
+    return ScoredComparison(title=called, rows=rows, warnings=warnings, results=file)
+
+
+def _plan(config: RunConfig, out: Path, fingerprint: str, threads: int) -> ScoredPlan:
+    folder = out / config.name / f"seed-{config.seed}-{digest(to_dict(config), fingerprint)}"
+    return ScoredPlan(config=config, folder=folder, threads=threads)
+
+
+def _here(plans: Sequence[ScoredPlan], watch: Watch) -> Iterator[tuple[ScoredPlan, Outcome]]:
+    for plan in plans:
+        yield plan, train_scored(plan, watch(plan.config))
+
+
+def train_scored(plan: ScoredPlan, progress: Listener | None = None) -> Outcome:
+    """Train, score and audit, or go on where an earlier call was stopped; return what came of it."""
+    task, resume = TASKS[task_of(plan.config)], (plan.folder / CONFIG).is_file()
+    with measuring(BenchSetting(threads=plan.threads)):
+        result = task.train(plan.config, plan.folder, resume=resume, progress=progress)
+        return result, _figures(result, task)
 
 
 def _figures(result: RunResult[Any], task: ScoredTask) -> Config:
@@ -171,7 +215,7 @@ def _figures(result: RunResult[Any], task: ScoredTask) -> Config:
     return figures
 
 
-def _failures(found: Mapping[str, Sequence[tuple[RunResult[Any], Config]]]) -> tuple[str, ...]:
+def _failures(found: Mapping[str, Sequence[Outcome]]) -> tuple[str, ...]:
     return tuple(
         f"{name}, seed {result.config.seed}, fails its audit: {', '.join(figures['failed_audits'])}"
         for name, runs in found.items()
@@ -202,7 +246,7 @@ def _recorded(config: RunConfig, place: str, fingerprint: str) -> dict[str, Any]
     return values
 
 
-def _row(name: str, runs: Sequence[tuple[RunResult[Any], Config]]) -> ScoredRow:
+def _row(name: str, runs: Sequence[Outcome]) -> ScoredRow:
     scores = [result.validation.to_dict() for result, _ in runs]
     means = {key: statistics.fmean(score[key] for score in scores) for key in scores[0]}
     one = len(runs) == 1
