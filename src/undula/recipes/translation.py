@@ -30,8 +30,8 @@ def multi30k_attention() -> TranslationTrainConfig:
 def _translator(
     name: str, mixer: str, cross: str, learning_rate: float, *, d_ff: int, **options: Any
 ) -> TranslationTrainConfig:
-    # Each rate is the best of three, half and twice as high, after 600 steps: by the loss of the last 1,014 pairs of the
-    # training data, which those runs did not read.
+    # Each rate is the best of three, half and twice as high, after 600 steps: by the loss of the last 1,014 pairs of
+    # the training data, which those runs did not read.
     def backbone(read: str | None) -> BackboneConfig:
         return BackboneConfig(
             d_model=256,
