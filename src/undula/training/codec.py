@@ -12,30 +12,23 @@ from undula.losses.spectral import spectral_distance, waveform_distance
 from undula.models.audio_codec import AudioCodec
 from undula.training.audio_config import AudioTrainConfig
 from undula.training.objective import Means
+from undula.training.records import RunProgress
 from undula.training.task import Task
 from undula.validation.sound import SoundScore, evaluate_codec
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecProgress:
-    """Where a run is; sent at its start, at each log and at each score.
+class CodecProgress(RunProgress):
+    """Where the run of an audio codec is.
 
     Args:
-        step: updates of the parameters so far.
-        steps: all that are to be.
-        where: what runs it, such as "cpu, float32".
         loss: mean since the last log; NaN before the first.
         waveform: minus the mean signal-to-noise ratio of the pieces since the last log, in bels; NaN before the first.
-        seconds_left: until the last step, at this session's pace; NaN at first.
         validation: the last score of the held-out recordings.
     """
 
-    step: int
-    steps: int
-    where: str
     loss: float = math.nan
     waveform: float = math.nan
-    seconds_left: float = math.nan
     validation: SoundScore | None = None
 
 

@@ -17,30 +17,23 @@ from undula.ops.mel import frame_sizes, log_mel
 from undula.ops.metrics import IGNORED
 from undula.training.objective import Means
 from undula.training.recognition_config import RecognitionTrainConfig
+from undula.training.records import RunProgress
 from undula.training.task import Processor, Task
 from undula.validation.recognition import ClassScore, Score, evaluate_recogniser
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecognitionProgress:
-    """Where a run is; sent at its start, at each log and at each score.
+class RecognitionProgress(RunProgress):
+    """Where the run of a recogniser is.
 
     Args:
-        step: updates of the parameters so far.
-        steps: all that are to be.
-        where: what runs it, such as "cpu, float32".
         loss: mean since the last log, in nats or in variances of what is told; NaN before the first.
         items_per_second: inputs read since the last log; NaN before the first.
-        seconds_left: until the last step, at this session's pace; NaN at first.
         validation: the last score of the held-out inputs.
     """
 
-    step: int
-    steps: int
-    where: str
     loss: float = math.nan
     items_per_second: float = math.nan
-    seconds_left: float = math.nan
     validation: Score = ClassScore()
 
 

@@ -16,35 +16,43 @@ Line = dict[str, int | float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a run is; sent at its start, at each log and at each score.
+class RunProgress:
+    """Where a run is, whatever it trains; sent at its start, at each log and at each score.
 
     Args:
         step: updates of the parameters so far.
         steps: all that are to be.
-        loss: training loss since the last log, in nats per token; NaN before the first.
-        bits_per_byte: the same, by the bytes of text that a token of the corpus stands for on average.
-        learning_rate: of the last step; NaN before the first.
-        tokens_per_second: since the last log, time for scores and checkpoints left out; NaN before the first.
-        seconds_left: until the last step, at this session's pace, scores and checkpoints included; NaN at first.
-        validation: the last score of the held-out text; NaN before the first.
         where: what runs it, such as "cpu, float32".
+        seconds_left: until the last step, at this session's pace, scores and checkpoints included; NaN at first.
     """
 
     step: int
     steps: int
+    where: str
+    seconds_left: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(RunProgress):
+    """Where the run of a language model is.
+
+    Args:
+        loss: training loss since the last log, in nats per token; NaN before the first.
+        bits_per_byte: the same, by the bytes of text that a token of the corpus stands for on average.
+        learning_rate: of the last step; NaN before the first.
+        tokens_per_second: since the last log, time for scores and checkpoints left out; NaN before the first.
+        validation: the last score of the held-out text; NaN before the first.
+    """
+
     loss: float = math.nan
     bits_per_byte: float = math.nan
     learning_rate: float = math.nan
     tokens_per_second: float = math.nan
-    seconds_left: float = math.nan
     validation: Metrics = Metrics()
-    where: str
 
 
 Listener = Callable[[Any], None]
-"""Told about the progress of a run: of a language model a `Progress`, of an audio codec a `CodecProgress`, of a
-translator a `TranslationProgress`."""
+"""Told about the progress of a run: of a language model a `Progress`, of others their own kind of `RunProgress`."""
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

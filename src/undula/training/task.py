@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from undula.training.objective import Means
+from undula.training.records import RunProgress
 
 NEWS = ("evolution_", "spectral_")
 """What the names of numbers begin with that callbacks tell."""
@@ -36,8 +37,7 @@ class Task(ABC):
     """Data, loss, score, and how both are told: text and sound give one each.
 
     Attributes:
-        progress: dataclass of what the listener gets: step, steps, where, seconds_left, validation, and what it takes
-            from a line of metrics.
+        progress: what the listener gets: beyond `RunProgress` a `validation`, and what it takes from a line of metrics.
         data: fingerprint of all that is trained on; a checkpoint keeps it.
         held_out: what is scored.
         parts: means of what the loss is the sum of.
@@ -46,7 +46,7 @@ class Task(ABC):
         callbacks: what else changes from step to step.
     """
 
-    progress: ClassVar[type[Any]]
+    progress: ClassVar[type[RunProgress]]
     data: str
     held_out: Any
     parts: Means

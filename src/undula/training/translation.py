@@ -11,31 +11,24 @@ from undula.data.parallel import HeldOut, Pair, Parallel, TrainPairs, collated
 from undula.nn.aux_loss import summed_aux_loss
 from undula.ops.metrics import IGNORED, mean_nats
 from undula.training.objective import Means
+from undula.training.records import RunProgress
 from undula.training.task import Task
 from undula.training.translation_config import TranslationTrainConfig
 from undula.validation.translation import TranslationScore, evaluate_translation
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslationProgress:
-    """Where a run is; sent at its start, at each log and at each score.
+class TranslationProgress(RunProgress):
+    """Where the run of a translator is.
 
     Args:
-        step: updates of the parameters so far.
-        steps: all that are to be.
-        where: what runs it, such as "cpu, float32".
         ce: nats per token since the last log, without smoothing; NaN before the first.
         tokens_per_second: of sentences and translations together, since the last log; NaN before the first.
-        seconds_left: until the last step, at this session's pace; NaN at first.
         validation: the last score of the held-out sentences.
     """
 
-    step: int
-    steps: int
-    where: str
     ce: float = math.nan
     tokens_per_second: float = math.nan
-    seconds_left: float = math.nan
     validation: TranslationScore = TranslationScore()
 
 
