@@ -47,6 +47,7 @@ def run(arguments: list[str]) -> int:
     reader.add_argument("--baseline", type=str, help="what ratios are against (default: attention_lm, else the first)")
     reader.add_argument("--equal-time", action="store_true", help="train each recipe also for the baseline's time")
     reader.add_argument("--jobs", type=int, default=1, help="processes that train, one thread each")
+    reader.add_argument("--title", type=str, help="what tables call it (default: protocol, data and changed values)")
     reader.add_argument("--out", type=str, default="runs/compare", help="finished runs there are not repeated")
     reader.add_argument(
         "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
@@ -58,7 +59,7 @@ def run(arguments: list[str]) -> int:
     configs = [chosen(name, asked.protocol, asked.data, overrides) for name in asked.recipes]
     module, screen = late_import("undula.experiments.compare"), console()
     plan = module.ComparePlan(
-        title=_title((asked.protocol, Path(configs[0].data.source).name), overrides),
+        title=asked.title or _title((asked.protocol, Path(configs[0].data.source).name), overrides),
         seeds=asked.seeds,
         baseline=asked.baseline,
         equal_time=asked.equal_time,
@@ -84,7 +85,8 @@ def compare_scored(kind: Kind, asked: Any, overrides: dict[str, Any]) -> int:
     configs = [changed(kind.recipes[name](), changes) for name in asked.recipes]
     screen, module = console(), late_import("undula.experiments.compare_scored")
     results = Path(asked.results) if asked.results else None
-    title = _title((configs[0].name, Path(changes[kind.place]).name if kind.place in changes else None), overrides)
+    source = Path(changes[kind.place]).name if kind.place in changes else None
+    title = asked.title or _title((configs[0].name, source), overrides)
     try:
         with Watched(screen, {"news": kind.news, "score": kind.score}) as watch:
             found = module.compare_scored(
