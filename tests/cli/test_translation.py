@@ -52,7 +52,7 @@ def test_a_run_is_scored_with_each_search(run, capsys):
 
 def test_translators_are_compared_and_tabulated(run, tmp_path, capsys):
     command = ["compare", "multi30k", "multi30k_attention", "--seeds", "2", "--out", str(tmp_path / "runs")]
-    command += ["--results", str(tmp_path), f"data.folder={run.parent / 'pairs'}", *SMALL]
+    command += ["--results", str(tmp_path), "--title", "both", f"data.folder={run.parent / 'pairs'}", *SMALL]
     assert main(command) == 0
     assert "multi30k_attention" in capsys.readouterr().out
     records = read_records(tmp_path / "translation.jsonl")
@@ -67,7 +67,7 @@ def test_translators_are_compared_and_tabulated(run, tmp_path, capsys):
     assert records[0].figures["failed_audits"] == []
     mean = sum(r.figures["bleu"] for r in records[::2]) / 2
     table = results_table(tmp_path, ["translation"]).strip().splitlines()
-    assert table[0].startswith("**Translation** of multi30k, pairs, ")
+    assert table[0].startswith("**Translation** of both: ")
     assert " 32 read in training; " in table[0]
     row = next(line for line in table if line.startswith("| multi30k |")).split(" | ")
     assert row[3].startswith(f"{mean:.2f} ± ")
