@@ -30,6 +30,7 @@ def alignment(weights: Float[np.ndarray, "T S"], source: Sequence[str], target: 
     ax = axes[0, 0]
     picture = ax.imshow(weights, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     mark_tokens(ax, source, range(len(source)))
+    ax.set_xlabel(ax.get_xlabel().replace("Token", "Token that is read", 1))
     ax.set_yticks(range(len(target)), [visible(t) for t in target], family=TOKEN_FONT, fontsize=9, parse_math=False)
     ax.set_ylabel("Token that is written")
     ax.grid(visible=False)
