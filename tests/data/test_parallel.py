@@ -44,6 +44,18 @@ def test_the_tokenizer_knows_both_languages_and_nothing_held_out(config, tmp_pat
     assert other.tokenizer.get_vocab() == vocabulary
 
 
+def test_the_saved_tokenizer_ends_sentences_as_training_does(config, tmp_path):
+    parallel = prepare_parallel(config)
+    parallel.tokenizer.save_pretrained(tmp_path / "tokenizer")
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    texts = ["one two", "nine"]
+    (first, _), (second, _) = encoded(loaded, texts, texts)
+    assert loaded(texts).input_ids == [first, second]
+    assert loaded(text_target=texts).input_ids == [first, second]
+    assert first[-1] == loaded.eos_token_id
+    assert loaded.batch_decode([first, second], skip_special_tokens=True) == texts
+
+
 def test_fingerprints_tell_data_apart(config, tmp_path):
     same = ParallelDataConfig(folder=str(small.write(tmp_path / "copy")), vocab_size=300)
     assert prepare_parallel(same).fingerprint == prepare_parallel(config).fingerprint

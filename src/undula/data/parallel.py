@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tokenizers
 import torch
+from tokenizers import processors
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
@@ -74,6 +75,9 @@ def prepare_parallel(config: ParallelDataConfig) -> Parallel:
     """
     train, held_out = (read_pairs(config, split) for split in ("train", "val"))
     tokenizer = bpe_tokenizer([line for side in train for line in side], config.vocab_size, SPECIAL)
+    # Whoever tokenizes with transformers gets what the model was trained on: sentences with their end.
+    end = processors.TemplateProcessing(single=f"$A {EOS}", special_tokens=[(EOS, SPECIAL.index(EOS))])
+    tokenizer.backend_tokenizer.post_processor = end
     pairs = encoded(tokenizer, *train)
     short = [pair for pair in pairs if max(map(len, pair)) <= config.max_tokens]
     if not short:
@@ -140,7 +144,8 @@ def encoded(tokenizer: PreTrainedTokenizerFast, sources: list[str], targets: lis
     """Return the tokens of sentences and of their translations, each with its end."""
     end = [SPECIAL.index(EOS)]
     bare = encoder_of(tokenizer)
-    sides = [[row.ids + end for row in bare.encode_batch_fast(lines)] for lines in (sources, targets)]
+    rows = [bare.encode_batch_fast(lines, add_special_tokens=False) for lines in (sources, targets)]
+    sides = [[row.ids + end for row in side] for side in rows]
     return list(zip(*sides, strict=True))
 
 
