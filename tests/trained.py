@@ -3,6 +3,7 @@
 import pytest
 
 from undula.cli.main import main
+from undula.training.records import read_lines
 
 SENTENCES = (
     "The statement number {0} is simple, and the value {0} is returned.\n",
@@ -16,6 +17,16 @@ SMALL = (*SMALL, "optim.warmup_steps=2", "model.backbone.num_layers=1", "keep_ch
 def english(lines=120):
     """Return lines of text, no two of them equal."""
     return "".join(SENTENCES[i % 3].format(i, (7 * i) % 97) for i in range(lines))
+
+
+def without_time(line):
+    """A line of metrics without what the clock says."""
+    return {name: value for name, value in line.items() if name != "seconds" and not name.endswith("_per_second")}
+
+
+def timeless(folder):
+    """The metrics of a run without what the clock says."""
+    return [without_time(line) for line in read_lines(folder / "metrics.jsonl")]
 
 
 def train(folder, source, *changes, recipe="smoke"):

@@ -7,30 +7,24 @@ import shutil
 import pytest
 import yaml
 
-from tests.trained import SMALL, train
+from tests.trained import SMALL, timeless, train
 from undula.cli.main import main
 from undula.cli.progress import LiveProgress
 from undula.experiments.run import load_run
 from undula.training import trainer
 
 
-def lines_of(folder):
-    """Return the metrics of a run without what depends on the clock."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in lines]
-
-
 def test_a_run_is_a_folder(trained):
     config = json.loads((trained / "config.json").read_text())
     assert (config["name"], config["steps"], config["model"]["vocab_size"]) == ("smoke", 4, 257)
     assert (trained / "LATEST").read_text() == "step-4\n"
-    assert [line["step"] for line in lines_of(trained) if "validation_loss" in line] == [2, 4]
+    assert [line["step"] for line in timeless(trained) if "validation_loss" in line] == [2, 4]
 
 
 def test_configuration_of_a_run_makes_the_same_run(trained, tmp_path):
     again = tmp_path / "again"
     assert main(["train", "attention_lm", "--config", str(trained / "config.json"), "--out", str(again)]) == 0
-    assert lines_of(again) == lines_of(trained)
+    assert timeless(again) == timeless(trained)
 
 
 def test_yaml_file_comes_before_the_command_line(text, tmp_path):
@@ -67,7 +61,7 @@ def test_interrupted_run_goes_on_as_if_nothing_had_happened(trained, text, tmp_p
     told = capsys.readouterr().out.splitlines()[-1]
     assert told == f"stopped at step 3; last checkpoint: step-2. Go on with: undula train --resume {out}"
     assert main(["train", "--resume", str(out)]) == 0
-    assert lines_of(out) == lines_of(trained)
+    assert timeless(out) == timeless(trained)
     model = "checkpoints/step-4/model.safetensors"
     assert (out / model).read_bytes() == (trained / model).read_bytes()
 
@@ -88,7 +82,7 @@ def test_full_disk_leaves_the_last_checkpoint(trained, text, tmp_path, monkeypat
     assert "then resume" in error
     assert error.count("\n") == 1
     assert main(["train", "--resume", str(out)]) == 0
-    assert lines_of(out) == lines_of(trained)
+    assert timeless(out) == timeless(trained)
 
 
 BAD = [
@@ -147,7 +141,7 @@ def test_resume_passes_over_a_damaged_checkpoint(trained, tmp_path, caplog):
     damage(out / "checkpoints" / "step-4")
     assert main(["train", "--resume", str(out)]) == 0
     assert "step-4 is damaged (model.safetensors is not what was written); taking" in caplog.text
-    assert lines_of(out) == lines_of(trained)
+    assert timeless(out) == timeless(trained)
 
 
 def test_nothing_whole_to_resume(trained, tmp_path, capsys):

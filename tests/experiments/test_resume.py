@@ -5,9 +5,9 @@ import signal
 import subprocess
 import sys
 
+from tests.trained import timeless
 from tests.training.tiny import write_text
 from undula.training.manifest import newest_whole
-from undula.training.records import read_lines
 
 PROGRAM = """
 import os, signal, sys
@@ -53,18 +53,13 @@ def content(checkpoint):
     return {p.name: p.read_bytes() for p in checkpoint.iterdir()}
 
 
-def lines(run):
-    """The metrics without what the clock says."""
-    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in read_lines(run / "metrics.jsonl")]
-
-
 def assert_same(run, whole):
     for name in ("step-54", "step-60"):
         ours, wanted = content(run / "checkpoints" / name), content(whole / "checkpoints" / name)
         # Every file: parameters, optimizer, schedule, generators, history, and the sums of them all.
         assert {n for n in wanted if ours.get(n) != wanted[n]} == set()
         assert ours.keys() == wanted.keys()
-    assert lines(run) == lines(whole)
+    assert timeless(run) == timeless(whole)
 
 
 def test_killed_in_training_and_again_while_saving_the_run_is_the_same_to_the_last_bit(tmp_path):
@@ -72,7 +67,7 @@ def test_killed_in_training_and_again_while_saving_the_run_is_the_same_to_the_la
     assert train(text, undisturbed) == ""
     train(text, out, "training", 40)
     assert newest_whole(out).step == 27
-    assert max(line["step"] for line in lines(out)) == 40
+    assert max(line["step"] for line in timeless(out)) == 40
     train(text, out, "saving", 54)
     assert [p.name for p in (out / "checkpoints").iterdir() if p.name != "step-27"] == [".building"]
     assert newest_whole(out).step == 27

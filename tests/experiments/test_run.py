@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.trained import timeless
 from tests.training.tiny import tiny_config, write_text
 from undula.audit.run import audit_language_model
 from undula.data.build import prepare
@@ -153,11 +154,6 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(trained, tmp_pat
     train_run(config, tmp_path / "run", resume=True, cache_dir=cache)
     assert "has no checkpoint yet; starting from the first step" in caplog.text
     assert timeless(tmp_path / "run") == timeless(result.folder)
-
-
-def timeless(folder):
-    """The metrics without what the clock says."""
-    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in read_metrics(folder)]
 
 
 def test_the_result_depends_on_the_seed_alone_and_the_generators_are_left_alone(trained, tmp_path):

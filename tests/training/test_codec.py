@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.trained import timeless
 from undula.data import audio
 from undula.data.config import AudioDataConfig
 from undula.experiments import codec as runs
@@ -17,7 +18,6 @@ from undula.training import codec as training
 from undula.training import trainer
 from undula.training.audio_config import AudioTrainConfig
 from undula.training.manifest import newest_whole
-from undula.training.records import read_lines
 from undula.training.state import load_tree
 from undula.training.trainer import NonFiniteError
 
@@ -48,16 +48,12 @@ def few_tones(monkeypatch):
     monkeypatch.setattr(audio, "synthetic_tones", lambda rate: tones(rate, 6))
 
 
-def lines(run):
-    return [{k: v for k, v in line.items() if k != "sound_per_second"} for line in read_lines(run / "metrics.jsonl")]
-
-
 def test_a_run_is_a_folder_and_is_told(tmp_path):
     told = []
     before = torch.get_rng_state()
     result = runs.train_codec(tiny(), tmp_path / "run", progress=told.append)
     assert torch.equal(torch.get_rng_state(), before)
-    written = lines(result.folder)
+    written = timeless(result.folder)
     assert [line["step"] for line in written if "loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in written if "validation_si_sdr" in line] == [3, 6]
     assert written[-1]["validation_si_sdr"] == result.validation.mean
@@ -75,7 +71,7 @@ def test_a_run_is_a_folder_and_is_told(tmp_path):
 def test_training_makes_the_loss_smaller_and_the_loaded_codec_has_the_score(tmp_path):
     config = tiny(steps=30, eval_every=30, save_every=30, optim=OptimConfig(learning_rate=1e-2, warmup_steps=2))
     result = runs.train_codec(config, tmp_path / "run")
-    losses = [line["loss"] for line in lines(result.folder) if "loss" in line]
+    losses = [line["loss"] for line in timeless(result.folder) if "loss" in line]
     assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
     assert runs.evaluate_codec_run(result.folder).mean == result.validation.mean
     assert runs.evaluate_codec_run(result.folder, "tones").ratios.keys() >= result.validation.ratios.keys()
@@ -95,7 +91,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     assert newest_whole(stopped).step == 4
     torch.rand(7)
     again = runs.train_codec(config, stopped, resume=True)
-    assert lines(stopped) == lines(whole.folder)
+    assert timeless(stopped) == timeless(whole.folder)
     names = {p.name for p in whole.checkpoint.iterdir()}
     assert {name.rpartition(".")[2] for name in names} == {"json", "safetensors"}
     # Python's generator is not the same, and so neither are its sums: the type checker of the tests draws from it.
@@ -114,7 +110,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path):
     wanted = load_file(large.checkpoint / "model.safetensors")
     for name, value in load_file(small.checkpoint / "model.safetensors").items():
         torch.testing.assert_close(value, wanted[name], rtol=1e-4, atol=1e-5)
-    for ours, theirs in zip(lines(small.folder), lines(large.folder), strict=True):
+    for ours, theirs in zip(timeless(small.folder), timeless(large.folder), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3)
 
 
@@ -129,7 +125,7 @@ def test_bfloat16_runs_in_bfloat16_and_hears_nearly_the_same(tmp_path, monkeypat
     assert result.where == "cpu, bfloat16"
     assert torch.bfloat16 in seen
     assert {p.dtype for p in runs.load_codec_run(result.folder).parameters()} == {torch.float32}
-    ours, theirs = (lines(run.folder)[0]["waveform"] for run in (result, plain))
+    ours, theirs = (timeless(run.folder)[0]["waveform"] for run in (result, plain))
     assert ours != theirs
     assert ours == pytest.approx(theirs, abs=0.01)
 

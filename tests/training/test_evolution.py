@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.trained import without_time
 from tests.training.tiny import tiny_config, tiny_trainer, write_text
 from undula.data.build import prepare
 from undula.models.evolvable import evolvable
@@ -138,10 +139,6 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, errors):
         later = [line for line in lines if line["step"] > start]
         again = read_lines(tmp_path / f"again-{start}" / "metrics.jsonl")
         assert [without_time(line) for line in again] == [without_time(line) for line in later]
-
-
-def without_time(line):
-    return {name: value for name, value in line.items() if name != "tokens_per_second"}
 
 
 def test_an_evolution_that_keeps_the_incumbent_does_not_disturb_the_run(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from transformers import pipeline
 
 from tests.data.test_audio import write_wav
 from tests.data.test_labelled import images, write_jsonl
+from tests.trained import timeless
 from undula.data.augment_config import AugmentConfig
 from undula.data.labelled import Item, Labelled, prepare_labelled
 from undula.data.labelled_config import LabelledDataConfig
@@ -23,7 +24,6 @@ from undula.optim.config import OptimConfig
 from undula.recipes.recognition import RECOGNITION_RECIPES
 from undula.training.recognition import RecognitionTask
 from undula.training.recognition_config import RecognitionTrainConfig
-from undula.training.records import read_lines
 from undula.training.state import load_tree
 from undula.validation.recognition import ClassScore, NumberScore, evaluate_recogniser
 
@@ -82,10 +82,6 @@ def tiny(kind, folder, **changes):
     return RecognitionTrainConfig(**values | changes)
 
 
-def lines(run):
-    return [{k: v for k, v in line.items() if k != "items_per_second"} for line in read_lines(run / "metrics.jsonl")]
-
-
 @pytest.mark.parametrize("kind", ["class", "image", "sound"])
 def test_a_resumed_run_equals_one_that_was_not_stopped(kind, tmp_path):
     config, told = tiny(kind, tmp_path), []
@@ -100,7 +96,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(kind, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runs.train_recogniser(config, tmp_path / "parts", progress=stop)
     parts = runs.train_recogniser(config, tmp_path / "parts", resume=True)
-    assert lines(parts.folder) == lines(whole.folder)
+    assert timeless(parts.folder) == timeless(whole.folder)
     for name in ("model.safetensors", "optimizer.safetensors"):
         first, second = (
             (load_tree(run.checkpoint / name) for run in (whole, parts))
@@ -112,7 +108,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(kind, tmp_path):
     assert json.loads((whole.folder / "config.json").read_text())["task"] == "recognition"
     # What is loaded has the score that was written last.
     assert runs.evaluate_recognition_run(whole.folder) == whole.validation
-    scored = [line for line in lines(whole.folder) if any(key.startswith("validation_") for key in line)]
+    scored = [line for line in timeless(whole.folder) if any(key.startswith("validation_") for key in line)]
     assert [line["step"] for line in scored] == [3, 6]
     assert {f"validation_{k}": v for k, v in whole.validation.to_dict().items()}.items() <= scored[-1].items()
     with pytest.raises(ValueError, match="is the run of a recogniser, not of a language model"):

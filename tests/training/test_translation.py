@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tests import parallel as small
+from tests.trained import timeless
 from undula.experiments import translation as runs
 from undula.experiments.run import read_config
 from undula.hf.seq2seq import UndulaForSeq2SeqLM, UndulaSeq2SeqConfig
 from undula.models.config import BackboneConfig, EncoderDecoderConfig
 from undula.optim.config import OptimConfig
 from undula.recipes.translation import TRANSLATION_RECIPES
-from undula.training.records import read_lines
 from undula.training.state import load_tree
 from undula.training.translation import TranslationTask
 from undula.training.translation_config import SearchConfig, TranslationTrainConfig
@@ -50,16 +50,12 @@ def tiny(folder, **changes):
     return TranslationTrainConfig(**values | changes)
 
 
-def lines(run):
-    return [{k: v for k, v in line.items() if k != "tokens_per_second"} for line in read_lines(run / "metrics.jsonl")]
-
-
 def test_a_run_is_a_folder_and_is_told(pairs, tmp_path):
     told = []
     before = torch.get_rng_state()
     result = runs.train_translation(tiny(pairs), tmp_path / "run", progress=told.append)
     assert torch.equal(torch.get_rng_state(), before)
-    written = lines(result.folder)
+    written = timeless(result.folder)
     assert [line["step"] for line in written if "loss" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in written if "validation_bleu" in line] == [3, 6]
     assert written[-1]["validation_loss"] == result.validation.metrics.loss
@@ -78,10 +74,10 @@ def test_it_learns_to_translate(pairs, tmp_path):
     changes = {"steps": 60, "eval_every": 60, "save_every": 60, "label_smoothing": 0.0}
     config = tiny(pairs, optim=OptimConfig(learning_rate=1e-2, warmup_steps=2), **changes)
     result = runs.train_translation(config, tmp_path / "run")
-    losses = [line["loss"] for line in lines(result.folder) if "loss" in line]
+    losses = [line["loss"] for line in timeless(result.folder) if "loss" in line]
     assert losses[0] == pytest.approx(math.log(result.config.model.vocab_size), abs=0.2)
     assert sum(losses[-5:]) / 5 < losses[0] / 2
-    assert all(line["loss"] == pytest.approx(line["ce"]) for line in lines(result.folder) if "loss" in line)
+    assert all(line["loss"] == pytest.approx(line["ce"]) for line in timeless(result.folder) if "loss" in line)
 
 
 def test_a_resumed_run_equals_one_that_was_not_stopped(pairs, tmp_path):
@@ -94,7 +90,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(pairs, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         runs.train_translation(tiny(pairs), tmp_path / "parts", progress=stop)
     parts = runs.train_translation(tiny(pairs), tmp_path / "parts", resume=True)
-    assert lines(parts.folder) == lines(whole.folder)
+    assert timeless(parts.folder) == timeless(whole.folder)
     for name in ("model.safetensors", "optimizer.safetensors"):
         if name.startswith("model"):
             states = [UndulaForSeq2SeqLM.from_pretrained(run.checkpoint).state_dict() for run in (whole, parts)]
@@ -185,7 +181,12 @@ def test_recipes_are_of_one_size_and_differ_in_the_model_alone():
             )
     assert max(sizes) < 1.01 * min(sizes)
     spectral, baseline = configs["multi30k"], configs["multi30k_attention"]
-    assert dataclasses.replace(spectral, name="", model=baseline.model) == dataclasses.replace(baseline, name="")
+    rates = [config.optim.learning_rate for config in (spectral, baseline)]
+    alike = [dataclasses.replace(c.optim, learning_rate=1e-3) for c in (spectral, baseline)]
+    same = {"name": "", "model": baseline.model, "optim": alike[0]}
+    assert dataclasses.replace(spectral, **same) == dataclasses.replace(baseline, **same)
+    assert alike[0] == alike[1]
+    assert rates == [4e-3, 2e-3]  # each chosen for its model
     assert (spectral.model.decoder.cross, baseline.model.decoder.cross) == ("landmarks", "attention")
 
 
