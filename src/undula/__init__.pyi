@@ -11,7 +11,7 @@ from undula.experiments.baselines import BaselineEvaluator as BaselineEvaluator
 from undula.experiments.codec import load_codec_run as load_codec_run
 from undula.experiments.codec import train_codec as train_codec
 from undula.experiments.compare import compare as compare
-from undula.experiments.compare_recognition import compare_recognition as compare_recognition
+from undula.experiments.compare_scored import compare_scored as compare_scored
 from undula.experiments.diagnostics import WaveDiagnostics as WaveDiagnostics
 from undula.experiments.evolve import evolve_run as evolve_run
 from undula.experiments.lr_experiment import lr_experiment as lr_experiment
