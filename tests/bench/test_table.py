@@ -40,6 +40,8 @@ def compare_record(**row):
         "docs/enhancements.md",
         "docs/long-context.md",
         "docs/senses.md",
+        "docs/spectral-llm.md",
+        "docs/translation.md",
         "docs/wave-gpt.md",
     ],
 )
