@@ -25,10 +25,11 @@ def run(arguments: list[str]) -> int:
     setting = BenchSetting(repeats=1, warmup=0, threads=asked.threads)
     bench, screen = late_import("undula.experiments.search"), console()
     path = results_file("search", Path(asked.results) if asked.results else None)
-    penalties = asked.length_penalty, asked.coverage_penalty
+    penalties, records = (asked.length_penalty, asked.coverage_penalty), []
     with screen.status("searching"):
-        records = bench.bench_search([Path(folder) for folder in asked.runs], asked.beams, *penalties, setting)
-    append_records(path, records)
+        for record in bench.bench_search([Path(folder) for folder in asked.runs], asked.beams, *penalties, setting):
+            append_records(path, [record])
+            records.append(record)
     screen.print(f"{len(records)} records added to {path}", soft_wrap=True)
     head = ("model", "seed", "beams", "length penalty", "coverage penalty", "BLEU", "words", "sentences/s")
     names = ("model", "seed", "num_beams", "length_penalty", "coverage_penalty")

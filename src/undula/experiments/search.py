@@ -2,15 +2,15 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from undula.bench.environment import Config, make_records
+from undula.bench.environment import Config, make_records, now
 from undula.bench.harness import measuring
 from undula.bench.records import Record
 from undula.bench.setting import BenchSetting
-from undula.experiments.folder import read_run
-from undula.experiments.translation import evaluate_translation_run, grid
+from undula.data.parallel import HeldOut
+from undula.experiments.translation import Translator, evaluate_search, grid, with_held_out
 from undula.training.translation_config import SearchConfig, TranslationTrainConfig
 
 
@@ -20,8 +20,8 @@ def bench_search(
     lengths: Sequence[float],
     coverages: Sequence[float],
     setting: BenchSetting,
-) -> list[Record]:
-    """Return a record for each run and each way of searching: BLEU, words of a translation, sentences per second.
+) -> Iterator[Record]:
+    """Give a record for each run and each way of searching: BLEU, words of a translation, sentences per second.
 
     Args:
         folders: of finished runs; several of one model are its seeds.
@@ -35,13 +35,13 @@ def bench_search(
         ValueError: when a run's sentences are no longer what they were, or it is no translator's.
         ImportError: without sacrebleu.
     """
-    measured = []
+    date = now()
     with measuring(setting):
         for folder in folders:
-            config = read_run(folder, TranslationTrainConfig)
-            searches = grid(config.search, beams, lengths, coverages)
-            measured += [(_described(config, search), _searched(folder, search)) for search in searches]
-    return make_records("search", measured, setting, peers=("sacrebleu",))
+            loaded, held_out = with_held_out(folder)
+            for search in grid(loaded.config.search, beams, lengths, coverages):
+                measured = _described(loaded.config, search), _searched(loaded, held_out, search)
+                yield from make_records("search", [measured], setting, peers=("sacrebleu",), date=date)
 
 
 def _described(config: TranslationTrainConfig, search: SearchConfig) -> Config:
@@ -57,9 +57,9 @@ def _described(config: TranslationTrainConfig, search: SearchConfig) -> Config:
     }
 
 
-def _searched(folder: Path, search: SearchConfig) -> Config:
+def _searched(loaded: Translator, held_out: HeldOut, search: SearchConfig) -> Config:
     begin = time.perf_counter()
-    (scored,) = evaluate_translation_run(folder, searches=[search])
+    scored = evaluate_search(loaded, held_out, search)
     seconds = time.perf_counter() - begin
     return {
         "bleu": scored.bleu,

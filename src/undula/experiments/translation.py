@@ -185,17 +185,25 @@ def evaluate_translation_run(
         ValueError: when the run's sentences are no longer what they were, or files do not belong together.
         ImportError: without sacrebleu.
     """
+    loaded, held_out = with_held_out(folder, data)
+    return [evaluate_search(loaded, held_out, search) for search in searches]
+
+
+def with_held_out(folder: Path, data: str | None = None) -> tuple[Translator, HeldOut]:
+    """Return a run's translator and the sentences that it is scored on; see `evaluate_translation_run`."""
     loaded = load_translator(folder)
-    if data is None:
-        parallel = prepare_parallel(loaded.config.data)
-        check_data(loaded.checkpoint, parallel.fingerprint)
-        held_out = parallel.held_out
-    else:
+    if data is not None:
         lines = read_pairs(dataclasses.replace(loaded.config.data, folder=data), "val")
-        held_out = HeldOut(encoded(loaded.tokenizer, *lines), lines[1])
-    size = loaded.config.eval_batch_size
-    options = [search_options(_with(loaded.config, search)) for search in searches]
-    return [evaluate_translation(loaded.model, held_out, loaded.tokenizer, size, each) for each in options]
+        return loaded, HeldOut(encoded(loaded.tokenizer, *lines), lines[1])
+    parallel = prepare_parallel(loaded.config.data)
+    check_data(loaded.checkpoint, parallel.fingerprint)
+    return loaded, parallel.held_out
+
+
+def evaluate_search(loaded: Translator, held_out: HeldOut, search: SearchConfig | None) -> TranslationScore:
+    """Return the score of a translator with one way of searching; None: as its run does."""
+    options, size = search_options(_with(loaded.config, search)), loaded.config.eval_batch_size
+    return evaluate_translation(loaded.model, held_out, loaded.tokenizer, size, options)
 
 
 def grid(
