@@ -128,10 +128,6 @@ def chosen(recipe: str, protocol: str | None, data: str | None, overrides: dict[
     return changed(config, overrides)
 
 
-PLACES = ("data.source", "data.folder")
-"""Values that say where on a disk data lie: no part of what a comparison is called."""
-
-
 class Watched:
     """A live display for each run in turn; use it as a context, so that the last one is closed.
 
@@ -164,7 +160,8 @@ class Watched:
 
 def _title(words: Sequence[str | None], overrides: dict[str, Any]) -> str:
     """What the comparison is called in tables: words, and values that were changed but for a place on a disk."""
-    changes = (f"{key}={value}" for key, value in overrides.items() if key not in PLACES)
+    places = {kind.place for kind in KINDS.values()}
+    changes = (f"{key}={value}" for key, value in overrides.items() if key not in places)
     return ", ".join([*filter(None, words), *changes])
 
 
