@@ -117,6 +117,20 @@ def test_many_groups_of_rows_are_as_all_at_once(mode):
     assert (found[0][2] - x).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["db1", "db4", "bior3.5"])
+def test_in_float32_the_exact_results_are_rounded_once(name, mode):
+    x, filters = torch.randn(64, 1001), named_filters(name)
+    approx, details = wavedec(x, filters.analysis, 3, mode)
+    exact, exact_details = wavedec(x.double(), filters.analysis, 3, mode)
+    for got, want in zip([approx, *details], [exact, *exact_details], strict=True):
+        assert torch.equal(got, want.float())
+    back = waverec(approx, details, filters.synthesis, mode, 1001)
+    want = waverec(approx.double(), [d.double() for d in details], filters.synthesis, mode, 1001)
+    assert torch.equal(back, want.float())
+    assert (back - x).abs().max() <= 5e-7
+
+
 @pytest.fixture
 def threads():
     """Sets how many threads operations have; put back afterwards."""

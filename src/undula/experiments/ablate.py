@@ -19,8 +19,9 @@ from typing import Any
 from undula.bench.environment import make_records
 from undula.bench.records import append_records, json_safe, results_file
 from undula.config import to_dict
+from undula.experiments.alike import where_it_trains
 from undula.experiments.cell import Cell
-from undula.experiments.compare import ComparePlan, Comparison, Watch, compare, where_it_trains
+from undula.experiments.compare import ComparePlan, Comparison, Watch, compare
 from undula.experiments.pictures import learning
 from undula.experiments.ranking import Row
 from undula.experiments.run import read_metrics

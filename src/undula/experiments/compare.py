@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from undula.audit.run import MODEL_AUDITS
 from undula.bench.environment import make_records
 from undula.bench.harness import speedup
@@ -21,6 +19,7 @@ from undula.bench.setting import BenchSetting
 from undula.bench.train import StepPlan, flat_figures, measure_steps
 from undula.config import to_dict
 from undula.data.build import Prepared, prepare
+from undula.experiments.alike import SHARED, check_alike, where_it_trains
 from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, digest, finished, run_cell
 from undula.experiments.processes import in_processes
 from undula.experiments.ranking import EQUAL_TIME, Row, parameter_warnings, rows_of
@@ -30,8 +29,6 @@ from undula.training.config import TrainConfig
 from undula.training.records import Listener
 
 BASELINE = "attention_lm"
-SHARED = ("data", "steps", "batch_size", "accumulation", "device", "precision")
-"""What has to be equal for batches, and what computes, to be equal."""
 
 Watch = Callable[[CellPlan], Listener | None]
 """Called before a cell is trained in this process; returns what is to be told about its progress."""
@@ -112,7 +109,8 @@ def compare(
         ValueError: when models would not be trained alike, a name is unknown or taken twice, or a loss is no longer
             finite.
     """
-    baseline = check_alike(configs, plan)
+    check_alike(configs)
+    baseline = _baseline([config.name for config in configs], plan.baseline)
     plan = dataclasses.replace(plan, setting=where_it_trains(configs[0], plan.setting))
     prepared = prepare(configs[0].data, cache_dir)
     ready = [resolved_config(config, prepared) for config in configs]
@@ -241,34 +239,7 @@ class CellRunner:
         append_records(self.results, make_records("compare cell", [(config, figures)], self.plan.setting))
 
 
-def check_alike(configs: Sequence[TrainConfig], plan: ComparePlan) -> str:
-    """Refuse what could not be compared; return the baseline's name.
-
-    Raises:
-        ValueError: when models would not be trained alike, or a name is unknown or taken twice.
-    """
-    names = [config.name for config in configs]
-    if not names:
-        raise ValueError("nothing to compare; name at least one recipe")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} is named twice; give each model a name of its own")
-    first = to_dict(configs[0])
-    for config in configs[1:]:
-        values = to_dict(config)
-        unequal = [f"{key} ({first[key]} and {values[key]})" for key in SHARED if first[key] != values[key]]
-        if unequal:
-            raise ValueError(
-                f"{names[0]} and {config.name} would not be trained alike: {'; '.join(unequal)}; "
-                "set these values for both, or use a protocol"
-            )
-    if plan.baseline is not None and plan.baseline not in names:
-        raise ValueError(f"baseline={plan.baseline!r} does not take part; it is one of {', '.join(names)}")
-    return plan.baseline or (BASELINE if BASELINE in names else names[0])
-
-
-def where_it_trains(config: TrainConfig, setting: BenchSetting) -> BenchSetting:
-    """Return the setting that times train steps on the device and in the precision that the runs have."""
-    device = "cuda" if config.device == "auto" and torch.cuda.is_available() else "cpu"
-    narrow = config.precision == "bfloat16" or (config.precision == "auto" and device == "cuda")
-    return dataclasses.replace(setting, device=device, dtype="bfloat16" if narrow else "float32")
+def _baseline(names: Sequence[str], wanted: str | None) -> str:
+    if wanted is not None and wanted not in names:
+        raise ValueError(f"baseline={wanted!r} does not take part; it is one of {', '.join(names)}")
+    return wanted or (BASELINE if BASELINE in names else names[0])

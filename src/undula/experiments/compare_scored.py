@@ -23,6 +23,7 @@ from undula.bench.setting import BenchSetting
 from undula.config import to_dict
 from undula.data.labelled import prepare_labelled
 from undula.data.parallel import prepare_parallel
+from undula.experiments.alike import SHARED, check_alike, where_it_trains
 from undula.experiments.cell import digest
 from undula.experiments.folder import CONFIG, RunResult, training_seconds
 from undula.experiments.processes import in_processes
@@ -58,7 +59,7 @@ class ScoredTask:
     audit: Callable[[Path], list[Finding]] | None = None
 
 
-_ALIKE = ("data", "steps", "batch_size", "accumulation", "label_smoothing", "device", "precision")
+_ALIKE = (*SHARED, "label_smoothing")
 
 TASKS: Mapping[str, ScoredTask] = {
     RECOGNITION: ScoredTask(
@@ -161,16 +162,16 @@ def compare_scored(
     Raises:
         ValueError: when models would not be trained alike, or a name is taken twice; as training does.
     """
-    _check(configs, seeds)
+    if seeds < 1:
+        raise ValueError(f"seeds={seeds}; wanted at least 1")
+    check_alike(configs, TASKS[task_of(configs[0])].shared if configs else ())
     first: Any = configs[0]
     kind = task_of(first)
     task = TASKS[kind]
     called: str = title or first.name
-    file, device = results_file(kind, results), "cpu"
-    if first.device == "auto" and torch.cuda.is_available():
-        device = "cuda"
+    file = results_file(kind, results)
     threads = torch.get_num_threads() if jobs == 1 else 1
-    setting = BenchSetting(repeats=1, warmup=0, device=device, threads=threads)
+    setting = where_it_trains(first, BenchSetting(repeats=1, warmup=0, threads=threads))
     fingerprint = task.fingerprint(first.data)
     plans = [
         _plan(dataclasses.replace(c, seed=seed), out, fingerprint, threads) for seed in range(seeds) for c in configs
@@ -222,21 +223,6 @@ def _failures(found: Mapping[str, Sequence[Outcome]]) -> tuple[str, ...]:
         for result, figures in runs
         if figures.get("failed_audits")
     )
-
-
-def _check(configs: Sequence[RunConfig], seeds: int) -> None:
-    names = [config.name for config in configs]
-    if not names or seeds < 1:
-        raise ValueError(f"{len(names)} models and {seeds} seeds; wanted at least one of each")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{', '.join(twice)} is named twice; give each model a name of its own")
-    first, shared = to_dict(configs[0]), TASKS[task_of(configs[0])].shared
-    for config in configs[1:]:
-        values = to_dict(config)
-        unequal = [f"{key} ({first[key]} and {values[key]})" for key in shared if first[key] != values[key]]
-        if unequal:
-            raise ValueError(f"{names[0]} and {config.name} would not be trained alike: {'; '.join(unequal)}")
 
 
 def _recorded(config: RunConfig, place: str, fingerprint: str) -> dict[str, Any]:

@@ -21,8 +21,9 @@ from undula.bench.records import append_records, json_safe, results_file
 from undula.bench.setting import BenchSetting
 from undula.config import to_dict
 from undula.data.build import prepare
+from undula.experiments.alike import check_alike, where_it_trains
 from undula.experiments.cell import Cell, CellPlan, check_batches
-from undula.experiments.compare import CellRunner, ComparePlan, Watch, check_alike, recorded, where_it_trains
+from undula.experiments.compare import CellRunner, ComparePlan, Watch, recorded
 from undula.experiments.pictures import learning
 from undula.experiments.run import load_run, read_metrics, resolved_config
 from undula.experiments.sample import Sampling, continuation
@@ -121,7 +122,7 @@ def lr_experiment(
     arms = [dataclasses.replace(resolved_config(config, prepared), name=name, seed=0) for name, config in pair]
     _check_factor(*arms)
     plan = ComparePlan(title="learning rate", seeds=seeds, audits=(), setting=where_it_trains(arms[0], BenchSetting()))
-    check_alike(arms, plan)
+    check_alike(arms)
     begun: list[CellPlan] = []
 
     def noted(cell: CellPlan) -> Listener | None:

@@ -3,6 +3,10 @@
 Blocks of 2 m samples E and of coefficients Y = [m approximations | m details] belong together by Y = E T + E' U, where
 E' is the first L - 2 samples of the block that follows, and back by the transposed products. T over U is the band
 matrix. Each row ends with a block that no coefficient needs, so rows never touch.
+
+How values lie in memory decides how fast the products are. With MKL on one core of an AMD EPYC, 4,128 blocks of 16 times
+the square part of the band take 161 us in float64 where the values of a block lie side by side, and 81 where the blocks
+do; 36 and 42 in float32. Adding to 6 of 16 columns takes 100 us in float32, adding to all of them 34.
 """
 
 from collections.abc import Callable, Sequence
@@ -153,7 +157,7 @@ class Pyramid:
 
     Args:
         spans: of the levels, finest first.
-        band: from `band_matrix`.
+        band: from `band_matrix`; everything inside has its type, while rows that come and go may have another.
         rows: how many at most.
     """
 
@@ -163,7 +167,12 @@ class Pyramid:
         self.near, self.far = band[:wide].contiguous(), band[wide:].contiguous()
         blocks = [-(-span.half // (wide // 2)) + 1 for span in spans]
         self.samples = [band.new_zeros(rows, n, wide) for n in blocks]
-        self.coefficients = [band.new_zeros(rows, n, wide) for n in blocks]
+        if band.dtype == torch.float64:  # what a product makes has its blocks side by side
+            made = [[band.new_zeros(wide, rows, n).permute(1, 2, 0) for n in blocks] for _ in range(2)]
+            self.coefficients, self.merged, self.back = *made, self.far.t()
+        else:
+            self.coefficients = [torch.zeros_like(samples) for samples in self.samples]
+            self.merged, self.back = self.samples, F.pad(self.far.t(), (0, wide - len(self.far)))
         self.copies = [(torch.tensor(s.outside), torch.tensor(s.copied)) if s.outside else None for s in spans]
 
     def down(self, x: Float[Tensor, "R T"]) -> None:
@@ -191,10 +200,12 @@ class Pyramid:
             span, parts = self.spans[level], self.parts(level, count)
             for part, values in zip(parts, (x, coefficients[level + 1]), strict=True):
                 _into_blocks(values, part)
-            made, given = self._flat(level, count)
-            torch.mm(given, self.near.t(), out=made)
+            merged, given = (t[level][:count].flatten(0, 1) for t in (self.merged, self.coefficients))
+            torch.mm(given, self.near.t(), out=merged)
             if len(self.far):
-                made[1:, : len(self.far)].addmm_(given[:-1], self.far.t())
+                merged[1:, : self.back.shape[1]].addmm_(given[:-1], self.back)
+            if self.merged is not self.samples:
+                self.samples[level][:count].copy_(self.merged[level][:count])
             samples = self._line(level, count)
             copies = self.copies[level]
             if copies is not None:
