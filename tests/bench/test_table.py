@@ -167,6 +167,16 @@ def test_phase_table(tmp_path):
     assert lines[-1] == "| ours | 12.0 (0.50); 64.0 (0.25), 9 | 12.0 (0.50); 128.0 (0.25), 9 |"
 
 
+def test_table_of_leaks(tmp_path):
+    config = {"case": "c", "shortest": 32, "longest": 48, "train_tokens": 2000, "held_out_tokens": 1000}
+    figures = {"passages": 17, "planted": 680, "missed": 1, "false": 2, "seconds": 12.34, "peak_bytes": 9_000_000}
+    pairs = [({**config, "model": "planted"}, figures)]
+    append_records(tmp_path / "leaks.jsonl", make_records("leaks", pairs, BenchSetting()))
+    lines = results_table(tmp_path).strip().splitlines()
+    assert lines[0].startswith("**Held-out passages** of 32 to 48 tokens, one of each length, in 2,000 training and ")
+    assert lines[-1] == "| planted | 17 | 680 | 1 | 2 | 12.3 | 9 |"
+
+
 def test_optimizer_table(tmp_path):
     figures = {"parameters": 10_674_048, "seconds": 0.0234, "ratio": 0.5, "state_bytes": 85_000_000}
     records = make_records("optimizers", [({"case": "c", "peer": "P", "model": "ours"}, figures)], BenchSetting())

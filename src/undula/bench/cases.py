@@ -159,6 +159,23 @@ class WaveletCase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeaksCase:
+    """Training and held-out text in which passages are planted, one of each length.
+
+    Args:
+        train_tokens, held_out_tokens: ids of 16 bits.
+        vocab_size: how many different ones.
+        shortest, longest: tokens of the passages.
+    """
+
+    train_tokens: int = 90_000_000
+    held_out_tokens: int = 10_000_000
+    vocab_size: int = 50_000
+    shortest: int = 32
+    longest: int = 512
+
+
+@dataclass(frozen=True, kw_only=True)
 class PiecesCase:
     """Loss and gradients of language models on one long sequence that they read in pieces.
 
@@ -278,6 +295,10 @@ WAVELET_CASES: Mapping[str, WaveletCase] = {
     "db4": WaveletCase(),
     "db4_periodic": WaveletCase(mode="periodization"),
     "tiny": WaveletCase(batch_size=2, channels=3, length=64, levels=2),
+}
+LEAKS_CASES: Mapping[str, LeaksCase] = {
+    "100m": LeaksCase(),
+    "tiny": LeaksCase(train_tokens=20_000, held_out_tokens=10_000, vocab_size=1000, longest=48),
 }
 PYRAMID_CASES: Mapping[str, PyramidCase] = {
     "h64": PyramidCase(),

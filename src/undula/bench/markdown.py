@@ -163,6 +163,23 @@ def _wavelet_cells(figures: dict[str, Any] | None) -> list[str]:
     return [number(figures["seconds"] * 1e3, ",.0f"), ratio, megabytes(figures["peak_bytes"])]
 
 
+def _leaks(run: list[Record]) -> str:
+    config = run[0].config
+    caption = f"**Held-out passages** of {config['shortest']} to {config['longest']} tokens, one of each length, in "
+    caption += f"{config['train_tokens']:,} training and {config['held_out_tokens']:,} held-out tokens; {made(run[0])}"
+    head = ["texts", "passages", "tokens in them", "missed", "false alarms", "seconds", "peak MB"]
+    body = [
+        [
+            r.config["model"],
+            *(f"{r.figures[key]:,}" for key in ("passages", "planted", "missed", "false")),
+            number(r.figures["seconds"], ".1f"),
+            megabytes(r.figures["peak_bytes"]),
+        ]
+        for r in run
+    ]
+    return f"{caption}\n\n{markdown(head, body)}"
+
+
 def _stacks(title: str) -> Callable[[list[Record]], str]:
     return lambda run: _stack_table(title, run)
 
@@ -205,6 +222,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "needle": recall("Needle"),
     "copy": recall("Copy"),
     "wavelet": _wavelet,
+    "leaks": _leaks,
     "pieces": _pieces,
     "recognition": scored("Recognition"),
     "translation": scored("Translation"),

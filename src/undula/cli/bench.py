@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 
 from undula.bench.cases import (
     DECODE_CASES,
+    LEAKS_CASES,
     MIXER_CASES,
     OPTIMIZER_CASES,
     PHASE_CASES,
@@ -44,6 +45,7 @@ USAGE = """usage: undula bench MEASUREMENT [arguments]
   codec         a trained codec's held-out recordings, and its speed in one go and in pieces
   pieces        time and memory of the loss and gradients of long sequences, read in pieces
   wavelet       time, memory and error of a wavelet transform and its inverse, beside other libraries
+  leaks         the search for held-out text in training text: what it misses, its time and memory
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
   search        translations of trained models with several ways of searching: BLEU, and sentences per second
   needle        right answers of models that recall a value from noise, by length of the noise
@@ -70,6 +72,7 @@ def run(arguments: list[str]) -> int:
         "codec": _codec,
         "pieces": _pieces,
         "wavelet": _wavelet,
+        "leaks": _leaks,
         "wave-gpt": wave_gpt_bench.run,
         "search": search_bench.run,
         "needle": partial(recall_bench.run, "needle"),
@@ -240,6 +243,25 @@ def _wavelet(arguments: list[str]) -> int:
     console().print(table(head, rows, f"wavelet, x = times as fast as each library, {_how(setting)}"))
     for missing in records[0].config["missing"]:
         console().print(f"{missing} is not installed and was left out; pip install 'undula[bench]'", soft_wrap=True)
+    return SUCCESS
+
+
+def _leaks(arguments: list[str]) -> int:
+    reader = parser("bench leaks", f"Search texts for planted passages and record. Cases: {', '.join(LEAKS_CASES)}.")
+    reader.add_argument("case", nargs="?", default="100m", help="what to measure (default: 100m)")
+    reader.add_argument("--threads", type=int, default=BenchSetting().threads, help="threads of an operation")
+    _add_results(reader)
+    asked = reader.parse_args(arguments)
+    case, setting = _case(LEAKS_CASES, asked.case), BenchSetting(repeats=1, warmup=0, threads=asked.threads)
+    measure = late_import("undula.bench.leaks").bench_leaks
+    records = _measured("leaks", asked, lambda: measure(asked.case, case, setting))
+    keys = ("passages", "planted", "missed", "false", "seconds")
+    rows = [
+        (r.config["model"], *(r.figures[key] for key in keys), _megabytes(r.figures["peak_bytes"])) for r in records
+    ]
+    tokens = case.train_tokens + case.held_out_tokens
+    head = ("texts", "passages", "tokens in them", "missed", "false alarms", "seconds", "peak MB")
+    console().print(table(head, rows, f"held-out passages in {tokens:,} tokens, {setting.threads} threads, one run"))
     return SUCCESS
 
 

@@ -8,9 +8,9 @@ A level is a matrix product: blocks of 2 m samples give m approximations and m d
 groups that stay in the cache through all levels, and the gradient is written out; elsewhere a level is taken for all
 rows.
 
-On a CPU the levels are computed in float64 and their results rounded once. Sums of 8 products at 3 levels in float32,
-and back, are wrong by up to 1.4e-6 for standard normal signals, 3 units in the last place (so are PyWavelets' own); this
-way by half a unit and what the coefficients' rounding brings, 4.8e-7. Gradients are computed in the signals' type.
+On a CPU the levels are computed in float64 and their results rounded once. Three levels of sums of 8 products in
+float32, there and back, are wrong by up to 1.4e-6 for standard normal signals, 3 units in the last place, as PyWavelets'
+are; this way by 4.8e-7, one unit. Gradients are computed in the type of the signals.
 """
 
 from collections.abc import Sequence

@@ -4,9 +4,9 @@ Blocks of 2 m samples E and of coefficients Y = [m approximations | m details] b
 E' is the first L - 2 samples of the block that follows, and back by the transposed products. T over U is the band
 matrix. Each row ends with a block that no coefficient needs, so rows never touch.
 
-How values lie in memory decides how fast the products are. With MKL on one core of an AMD EPYC, 4,128 blocks of 16 times
-the square part of the band take 161 us in float64 where the values of a block lie side by side, and 81 where the blocks
-do; 36 and 42 in float32. Adding to 6 of 16 columns takes 100 us in float32, adding to all of them 34.
+How values lie in memory decides how fast the products are. With MKL on one core of an AMD EPYC, 4,128 blocks of 16
+times the square part of the band take 161 us in float64 where the values of a block lie side by side, and 81 where the
+blocks do; 36 and 42 in float32. Adding to 6 of 16 columns takes 100 us in float32, adding to all of them 34.
 """
 
 from collections.abc import Callable, Sequence

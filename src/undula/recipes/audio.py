@@ -31,6 +31,6 @@ def _codec(name: str, model: AudioCodecConfig) -> AudioTrainConfig:
         model=model,
         data=AudioDataConfig(source="tones", crop_length=4000),
         optim=OptimConfig(learning_rate=2e-3, min_learning_rate=1e-4, warmup_steps=50, weight_decay=0.01),
-        steps=3000,
+        steps=1000,
         batch_size=16,
     )
