@@ -9,8 +9,8 @@ groups that stay in the cache through all levels, and the gradient is written ou
 rows.
 
 On a CPU the levels are computed in float64 and their results rounded once. Three levels of sums of 8 products in
-float32, there and back, are wrong by up to 1.4e-6 for standard normal signals, 3 units in the last place, as PyWavelets'
-are; this way by 4.8e-7, one unit. Gradients are computed in the type of the signals.
+float32, there and back, are wrong by up to 1.4e-6 for standard normal signals: 3 units in the last place (the same in
+PyWavelets). This way it is one unit, 4.8e-7. Gradients are computed in the type of the signals.
 """
 
 from collections.abc import Sequence
