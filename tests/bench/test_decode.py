@@ -1,5 +1,7 @@
 """What is timed is greedy decoding: equal to decoding without a cache, from the same context each time."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -22,6 +24,12 @@ def test_decoding_equals_decoding_without_a_cache(name, monkeypatch):
     assert torch.equal(run.decode(), row[:, -4:])
     run.rewind()
     assert torch.equal(run.decode(), row[:, -4:])
+
+
+def test_without_a_peer_there_is_no_ratio():
+    records = bench_decode("alone", dataclasses.replace(CASE, peers=(), contexts=(8,)), SETTING)
+    assert {record.config["model"] for record in records} == {"attention", "fft_conv"}
+    assert {(record.config["peer"], record.figures["ratio"]) for record in records} == {(None, None)}
 
 
 def test_records_and_caches():

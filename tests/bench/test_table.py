@@ -108,14 +108,14 @@ def test_tables_over_lengths(tmp_path):
         return {"backward": both, "error": 3e-6 if length == 64 else 1e-7}
 
     def decode(model, context):
-        return {"tokens_per_second": 10.0 * context, "ratio": 1.5, "cache_bytes": 250_000}
+        return {"tokens_per_second": 10.0 * context, "ratio": 1.5, "cache_bytes": 250_000, "growth": 1.25}
 
     append_records(tmp_path / "mixers.jsonl", grid_records("mixers", "length", (64, 128), mixer))
     append_records(tmp_path / "decode.jsonl", grid_records("decode", "context", (8,), decode))
     text = results_table(tmp_path)
     assert text.index("**Decoding**") < text.index("**Mixers**")
     assert "| ours | 0.1 (2.00),  | 0.1 (2.00),  | 1.00 | 3e-06 |" in text
-    assert "| ours | 80 (1.50), 0.25 |" in text
+    assert "| ours | 80 (1.50), 0.25 | 1.25 |" in text
     assert "**Decoding**" not in results_table(tmp_path, ["mixers"])
 
 

@@ -66,7 +66,7 @@ class DecodeCase:
 
     Args:
         models: ours by name; the peers are built at the size of the first.
-        peers: names in `undula.bench.peers.DECODE_PEERS`; ratios are against the first.
+        peers: names in `undula.bench.peers.DECODE_PEERS`; ratios are against the first, if there is one.
         contexts: tokens that the cache holds before the clock starts.
         new_tokens: tokens that are timed.
     """
@@ -251,6 +251,8 @@ _GRIDS = {
     **{f"grid_filter, {n} modes": MixerChoice(name="grid_filter", options={"modes": n}) for n in (8, 16, 32)},
 }
 _ATTENTION = ("torch SDPA",)
+_SIX_LAYERS = {"d_model": 256, "num_layers": 6, "num_heads": 8, "d_ff": 688, "vocab_size": 256}
+_LONG = ("fft_conv", "spectral_gate", "hierarchical_fft")
 MIXER_CASES: Mapping[str, MixerCase] = {
     "d256": MixerCase(),
     "encoder": MixerCase(lengths=(512, 1024, 2048, 4096, 8192), causal=False, mixers=_FRAMES, peers=_ATTENTION),
@@ -275,6 +277,13 @@ PHASE_CASES: Mapping[str, MixerCase] = {
 }
 DECODE_CASES: Mapping[str, DecodeCase] = {
     "10m": DecodeCase(models={**_MODELS_10M, "short_conv": plain("short_conv", **_TEN_MILLION, d_ff=1018)}),
+    # Without a peer: keys and values of 200,000 tokens take 2.5 GB, and hours to be read.
+    "200k": DecodeCase(
+        models={mixer: plain(mixer, **_SIX_LAYERS) for mixer in (*_LONG, "short_conv", "pure_wave_linear")},
+        peers=(),
+        contexts=(1024, 200_000),
+        new_tokens=128,
+    ),
     "tiny": DecodeCase(models=_MODELS_TINY, contexts=(8, 16), new_tokens=4),
 }
 OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
@@ -285,8 +294,6 @@ SPARSITY_CASES: Mapping[str, SparsityCase] = {
     "h64": SparsityCase(),
     "tiny": SparsityCase(num_harmonics=16, ratios=(0.5,), num_layers=1, num_heads=2, shapes=((2, 8),)),
 }
-_SIX_LAYERS = {"d_model": 256, "num_layers": 6, "num_heads": 8, "d_ff": 688, "vocab_size": 256}
-_LONG = ("fft_conv", "spectral_gate", "hierarchical_fft")
 PIECES_CASES: Mapping[str, PiecesCase] = {
     "d256": PiecesCase(models={mixer: plain(mixer, **_SIX_LAYERS) for mixer in _LONG}),
     "tiny": PiecesCase(models={"fft_conv": plain("fft_conv", **_TINY, d_ff=84)}, lengths=(48, 96), piece=16),

@@ -37,6 +37,7 @@ def bench_decode(name: str, case: DecodeCase, setting: BenchSetting) -> list[Rec
     """
     measured = []
     shortest: dict[str, float] = {}
+    peer = case.peers[0] if case.peers else None
     with measuring(setting) as device:
         models = _models(case, device)
         for context in sorted(case.contexts):
@@ -51,11 +52,11 @@ def bench_decode(name: str, case: DecodeCase, setting: BenchSetting) -> list[Rec
                     "tokens_per_second": 1 / per_token,
                     "seconds_per_token": per_token,
                     "growth": per_token / shortest[model],
-                    "ratio": speedup(timing, times[case.peers[0]]),
+                    "ratio": None if peer is None else speedup(timing, times[peer]),
                     "parameters": sum(p.numel() for p in models[model].parameters()),
                     "cache_bytes": runs[model].cache_bytes,
                 }
-                config = {"case": name, "model": model, "peer": case.peers[0], "context": context}
+                config = {"case": name, "model": model, "peer": peer, "context": context}
                 config |= {"new_tokens": case.new_tokens, "sizes": to_dict(case)["models"].get(model)}
                 measured.append((config, figures))
     return make_records("decode", measured, setting, peers=[PACKAGES[peer] for peer in case.peers])

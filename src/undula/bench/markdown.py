@@ -31,14 +31,18 @@ def _train(run: list[Record]) -> str:
 def _decode(run: list[Record]) -> str:
     contexts = sorted({record.config["context"] for record in run})
     peer = run[0].config["peer"]
-    caption = f"**Decoding** behind a context, tokens/s (x {peer}) and cache in MB; {made(run[0])}"
-    head = ["model", *(f"{context:,} tokens" for context in contexts)]
-    return f"{caption}\n\n{markdown(head, _grid(run, 'context', contexts, _decode_cell))}"
+    told = "" if peer is None else f" (x {peer})"
+    caption = f"**Decoding** behind a context, tokens/s{told} and cache in MB; growth: time of a token behind the "
+    caption += f"longest over the shortest; {made(run[0])}"
+    head = ["model", *(f"{context:,} tokens" for context in contexts), "growth"]
+    grown = {r.config["model"]: number(r.figures["growth"], ".2f") for r in run if r.config["context"] == contexts[-1]}
+    rows = [[*row, grown.get(row[0], "")] for row in _grid(run, "context", contexts, _decode_cell)]
+    return f"{caption}\n\n{markdown(head, rows)}"
 
 
 def _decode_cell(figures: dict[str, Any]) -> str:
-    speed, ratio = number(figures["tokens_per_second"], ",.0f"), number(figures["ratio"], ".2f")
-    return f"{speed} ({ratio}), {number(figures['cache_bytes'] / 1e6, '.2f')}"
+    ratio = "" if figures["ratio"] is None else f" ({figures['ratio']:.2f})"
+    return f"{figures['tokens_per_second']:,.0f}{ratio}, {figures['cache_bytes'] / 1e6:.2f}"
 
 
 def _mixers(run: list[Record]) -> str:

@@ -136,13 +136,14 @@ def _decode(arguments: list[str]) -> int:
     case, setting = _case(DECODE_CASES, asked.case), _setting(asked)
     measure = late_import("undula.bench.decode").bench_decode
     records = _measured("decode", asked, lambda: measure(asked.case, case, setting))
-    head = ("model", "context", "tokens/s", f"x {case.peers[0]}", "time of a token x shortest context", "cache MB")
+    peer = records[0].config["peer"] or ""
+    head = ("model", "context", "tokens/s", f"x {peer}", "time of a token x shortest context", "cache MB")
     rows = [
         (
             record.config["model"],
             record.config["context"],
             record.figures["tokens_per_second"],
-            record.figures["ratio"],
+            "" if record.figures["ratio"] is None else record.figures["ratio"],
             record.figures["growth"],
             record.figures["cache_bytes"] / 1e6,
         )
