@@ -182,11 +182,13 @@ def test_recipes_are_of_one_size_and_differ_in_the_model_alone():
     assert max(sizes) < 1.01 * min(sizes)
     spectral, baseline = configs["multi30k"], configs["multi30k_attention"]
     rates = [config.optim.learning_rate for config in (spectral, baseline)]
-    alike = [dataclasses.replace(c.optim, learning_rate=1e-3) for c in (spectral, baseline)]
+    ends = {"learning_rate": 1e-3, "min_learning_rate": 1e-4}
+    alike = [dataclasses.replace(c.optim, **ends) for c in (spectral, baseline)]
     same = {"name": "", "model": baseline.model, "optim": alike[0]}
     assert dataclasses.replace(spectral, **same) == dataclasses.replace(baseline, **same)
     assert alike[0] == alike[1]
     assert rates == [4e-3, 2e-3]  # each chosen for its model
+    assert [config.optim.min_learning_rate for config in (spectral, baseline)] == [1e-3, 5e-4]
     assert (spectral.model.decoder.cross, baseline.model.decoder.cross) == ("landmarks", "attention")
 
 
