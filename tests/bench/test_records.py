@@ -37,7 +37,7 @@ def test_line_holds_everything(records, tmp_path):
     assert first["versions"].pop("x-transformers") is not None
     wanted = {"torch": torch.__version__, "transformers": transformers.__version__, "undula": undula.__version__}
     assert first["versions"] == {**wanted, "no-such-package": None}
-    assert set(first["machine"]) == {"cpu", "cores", "threads", "gpu"}
+    assert set(first["machine"]) == {"cpu", "cores", "threads", "gpu", "allocator"}
     assert (first["machine"]["threads"], first["machine"]["gpu"]) == (2, None)
     assert first["machine"]["cpu"]
     assert first["date"] == second["date"]

@@ -1,6 +1,7 @@
 """README's table is what the records say; the newest run of each case counts, and trials do not."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_newest_run_of_each_case_is_shown():
     new = [train_record("a", "2026-02-01"), train_record("b", "2026-02-01")]
     threads, trial = train_record("a", "2026-01-15", threads=2), train_record("a", "2026-03-01", case="tiny")
     assert newest([*old, threads, *new, trial]) == [new, [threads]]
+
+
+def test_runs_with_another_allocator_stand_beside_the_usual(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    wavelet = {"batch_size": 2, "channels": 3, "length": 64, "wavelet": "db4", "levels": 2, "mode": "zero"}
+    config = {"case": "c", "model": "m", "peer": "m", **wavelet}
+    figures = {"forward": None, "backward": None, "error": 1e-7}
+    for value in ("", "0"):
+        monkeypatch.setenv("MALLOC_MMAP_MAX_", value)
+        append_records(tmp_path / "wavelet.jsonl", make_records("wavelet", [(config, figures)], BenchSetting()))
+    text = results_table(tmp_path)
+    assert text.count("**Wavelets**") == 2
+    assert text.count(", float32, MALLOC_MMAP_MAX_=0, torch ") == 1
 
 
 def test_train_table(tmp_path):

@@ -19,7 +19,8 @@ def made(record: Record) -> str:
     machine, setting = record.machine, record.config["setting"]
     device = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} thread{'s'[: machine['threads'] != 1]}"
     commit = f", commit {record.commit[:9]}{' and changes' if record.dirty else ''}" if record.commit else ""
-    return f"{device}, {setting['dtype']}, torch {record.versions['torch']}{commit}, {record.date[:10]}"
+    memory = "".join(f", {name}={value}" for name, value in machine.get("allocator", {}).items())
+    return f"{device}, {setting['dtype']}{memory}, torch {record.versions['torch']}{commit}, {record.date[:10]}"
 
 
 def count(value: int) -> str:

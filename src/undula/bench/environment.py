@@ -60,9 +60,19 @@ def versions(peers: Sequence[str] = ()) -> dict[str, str | None]:
 
 
 def machine(setting: BenchSetting) -> dict[str, Any]:
-    """Return the processor, its cores and the GPU; and how many threads an operation has."""
+    """Return the processor, its cores, the GPU, how many threads an operation has, and what changes the allocator."""
     gpu = torch.cuda.get_device_name() if setting.device == "cuda" else None
-    return {"cpu": cpu_model(), "cores": usable_cores(), "threads": setting.threads, "gpu": gpu}
+    found = {"cpu": cpu_model(), "cores": usable_cores(), "threads": setting.threads, "gpu": gpu}
+    return {**found, "allocator": allocator()}
+
+
+def allocator() -> dict[str, str]:
+    """Return the variables of the environment that another allocator, or another behaviour of it, is chosen by.
+
+    They matter for long sequences: glibc gives large blocks back to the system, and every fresh page costs.
+    """
+    names = ("LD_PRELOAD", "GLIBC_TUNABLES", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+    return {k: v for k, v in sorted(os.environ.items()) if v and (k in names or k.startswith("MALLOC_"))}
 
 
 def usable_cores() -> int:

@@ -22,7 +22,7 @@ class Record:
         config: what was measured and how.
         figures: what came out, units in the names; null for what could not be measured.
         versions: of python, torch, transformers, undula and of peers.
-        machine: processor, cores, threads, GPU.
+        machine: processor, cores, threads, GPU, allocator.
         commit: of the source of undula; null where it does not come from a repository.
         dirty: whether that source differs from the commit.
         date: in UTC, ISO 8601.

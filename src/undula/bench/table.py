@@ -55,14 +55,15 @@ def results_table(results: Path | None = None, kinds: Sequence[str] = ()) -> str
 
 
 def newest(records: Iterable[Record]) -> list[list[Record]]:
-    """Return the records of the last run of each case or title, per device, precision and number of threads."""
+    """Return the records of the last run of each case or title, per device, precision, threads and allocator."""
     runs: dict[str, list[Record]] = {}
     for record in records:
         setting = record.config["setting"]
         case = case_of(record)
         if case in TRIALS:
             continue
-        key = f"{case} {setting['device']} {setting['dtype']} {setting['threads']}"
+        how = [setting[name] for name in ("device", "dtype", "threads")]
+        key = f"{case} {how} {record.machine.get('allocator', {})}"
         known = runs.get(key, [])
         # Models on tasks of memory are recorded one by one.
         together = record.what in ONE_BY_ONE or (known and known[0].date == record.date)
