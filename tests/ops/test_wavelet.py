@@ -1,6 +1,7 @@
 """Wavelet transforms against PyWavelets and the sum over taps; inverses are exact; gradients are right."""
 
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -189,6 +190,22 @@ def test_types_and_autocast():
     half = wavedec(x.bfloat16(), taps, 2, "reflect")[0]
     assert half.dtype is torch.bfloat16
     assert (half.float() - want).square().mean().sqrt() < 0.01 * want.square().mean().sqrt()
+
+
+def test_filters_are_narrowed_before_they_go_to_another_device(monkeypatch):
+    """Apple's has no float64."""
+    move = torch.Tensor.to
+
+    def to(tensor, where, *rest, **options):
+        if isinstance(where, torch.device) and where.type == "meta":
+            assert tensor.dtype is not torch.float64
+        return move(tensor, where, *rest, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", to)
+    monkeypatch.setattr("undula.ops.wavelet.full_precision", nullcontext)  # there is no autocast for `meta`
+    filters = named_filters("db2")
+    approx, details = wavedec(torch.empty(2, 40, device="meta"), filters.analysis, 2, "zero")
+    assert waverec(approx, details, filters.synthesis, "zero", 40).shape == (2, 40)
 
 
 @pytest.mark.parametrize("mode", MODES)

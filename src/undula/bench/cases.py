@@ -277,7 +277,7 @@ PHASE_CASES: Mapping[str, MixerCase] = {
 }
 DECODE_CASES: Mapping[str, DecodeCase] = {
     "10m": DecodeCase(models={**_MODELS_10M, "short_conv": plain("short_conv", **_TEN_MILLION, d_ff=1018)}),
-    # Without a peer: keys and values of 200,000 tokens take 2.5 GB, and hours to be read.
+    # Without a peer: keys and values of 200,000 tokens take 2.5 GB, and over an hour to be read.
     "200k": DecodeCase(
         models={mixer: plain(mixer, **_SIX_LAYERS) for mixer in (*_LONG, "short_conv", "pure_wave_linear")},
         peers=(),

@@ -53,7 +53,7 @@ def wavedec(
         taps: analysis filters.
         levels: how often the approximation is taken apart.
         mode: one of `MODES`.
-        portable: go the way of other devices on a CPU, too: plain operations on all rows, the same numbers.
+        portable: go the way of other devices on a CPU, too: plain operations on all rows, equal up to rounding.
 
     Raises:
         ValueError: for an unknown mode, an empty signal, one sample to be mirrored, no level, or an odd number of taps.
@@ -72,11 +72,11 @@ def wavedec(
     wide = torch.promote_types(x.dtype, torch.float32)
     rows = x.to(wide).reshape(-1, x.shape[-1])
     with full_precision(x):
-        band = band_matrix(taps).to(x.device)
+        band = band_matrix(taps)
         if _by_groups(x, portable):
             out = _Analysis.apply(rows, band.double(), spans)
-        else:
-            out = _taken_apart(rows, band.to(wide), spans)
+        else:  # narrowed first: not every device has float64
+            out = _taken_apart(rows, band.to(wide).to(x.device), spans)
     approx, *details = (t.view(*x.shape[:-1], -1).to(x.dtype) for t in out)
     return approx, details
 
@@ -111,11 +111,11 @@ def waverec(
     wide = torch.promote_types(approx.dtype, torch.float32)
     rows = [t.to(wide).reshape(-1, t.shape[-1]) for t in (approx, *details)]
     with full_precision(approx):
-        band = band_matrix(taps).to(approx.device)
+        band = band_matrix(taps)
         if _by_groups(approx, portable):
             out = _Synthesis.apply(band.double(), spans, *rows)
         else:
-            out = _put_together(rows, band.to(wide), spans)
+            out = _put_together(rows, band.to(wide).to(approx.device), spans)
     return out.view(*approx.shape[:-1], -1).to(approx.dtype)
 
 
