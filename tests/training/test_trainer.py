@@ -177,6 +177,17 @@ def test_a_loss_that_is_no_number_stops_the_run_and_saves_the_batch(text, tmp_pa
     assert newest_whole(tmp_path / "run") is None
 
 
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_is_no_number_stops_the_run_before_its_step(text, tmp_path, clip):
+    """The loss was fine: without this the step makes all parameters NaN, and the next pass fails somewhere else."""
+    trainer = tiny_trainer(tiny_config(text, optim=OptimConfig(grad_clip=clip)), tmp_path / "run")
+    first = next(trainer.model.parameters())
+    first.register_hook(lambda gradient: gradient * (math.nan if trainer.state.global_step == 2 else 1))
+    with pytest.raises(NonFiniteError, match="the norm of the gradients is nan after 2 whole steps; stopped, the batch"):
+        trainer.train()
+    assert first.isfinite().all()
+
+
 def test_parameters_that_are_no_numbers_are_never_saved(text, tmp_path):
     # Beyond float32: the first update overflows, although the loss before it was fine.
     wild = OptimConfig(learning_rate=1e39, warmup_steps=0)

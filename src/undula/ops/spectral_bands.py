@@ -29,7 +29,8 @@ def log_bands(frequencies: Float[Tensor, " F"], num_bands: int) -> Float[Tensor,
         frequencies: in cycles per step, 0 or more.
         num_bands: bands, lowest first.
     """
-    place = (frequencies / TOP).log2() / OCTAVES + (num_bands - 1)
-    place = place.clamp(0, num_bands - 1)
+    # Nothing below the lowest centre reaches the logarithm: at 0 its slope is infinite, and no gradient survives that.
+    lowest = TOP / 2 ** (OCTAVES * (num_bands - 1))
+    place = (frequencies.clamp(lowest, TOP) / TOP).log2() / OCTAVES + (num_bands - 1)
     away = (place - torch.arange(num_bands, device=place.device)[:, None]).abs().clamp_max(1)
     return (math.pi / 2 * away).cos().square()

@@ -4,6 +4,7 @@ The loop itself, devices, precision, accumulation, distribution and trackers are
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Sized
@@ -141,6 +142,13 @@ class RunTrainer(Trainer):
             # Here the Trainer has divided the loss by the number of batches in a step already.
             raise self._non_finite(f"the loss is {loss.item()}")
         return loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        # The Trainer asks for it before each step of the optimizer.
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if not math.isfinite(norm):
+            raise self._non_finite(f"the norm of the gradients is {float(norm)}")
+        return norm
 
     def evaluate(
         self,
