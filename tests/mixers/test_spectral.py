@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from undula.mixers import base
-from undula.mixers.base import build_mixer, state_bytes
+from undula.mixers.base import MIXERS, build_mixer, state_bytes
 from undula.mixers.spectral_filter import SpectralFilter
 from undula.mixers.spectral_gate import SpectralGate
 from undula.ops import harmonics, online_conv
@@ -87,20 +87,33 @@ def test_thousands_of_steps_stream_in_single_precision(monkeypatch, name, option
     assert max(held) <= (held[0] if name == "spectral_gate" else 4 * 8 * (3 * 1024 + online_conv.LEAF + 3))
 
 
-@pytest.mark.parametrize("name", ["fft_conv", "spectral_gate"])
-def test_a_long_sequence_without_gradients_is_taken_in_pieces(monkeypatch, name):
-    mixer = build_mixer(name, 8, 2).double()
-    x, mask = torch.randn(2, 23, 8, dtype=torch.float64), torch.ones(2, 23, dtype=torch.bool)
+IN_PIECES = sorted(name for name in MIXERS if MIXERS[name].traits.bounded_state or name == "spectral_filter")
+
+
+@pytest.mark.parametrize("name", IN_PIECES)
+def test_a_long_sequence_is_taken_in_pieces_with_the_same_gradients(monkeypatch, name):
+    mixer = build_mixer(name, 8, 2).double().eval()
+    x, mask = torch.randn(2, 23, 8, dtype=torch.float64, requires_grad=True), torch.ones(2, 23, dtype=torch.bool)
     mask[1, :9] = False
-    want = mixer(x, attention_mask=mask)
+    at_once, leaves = [], [x, *mixer.parameters()]
+    mixer.out_proj.register_forward_hook(lambda _, given, __: at_once.append(given[0].shape[1]))
+
+    def result():
+        y = mixer(x, attention_mask=mask)
+        return y, torch.autograd.grad(y[mask].sin().sum(), leaves, allow_unused=True)
+
+    want, gradients = result()
     monkeypatch.setattr(base, "PIECE", 5)
-    with torch.no_grad():
-        got = mixer(x, attention_mask=mask)
-        backwards = mixer(x, False, mask)
-    torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
-    assert not torch.equal(got, want)
-    assert (backwards - want).abs().max() > 1e-3
-    assert torch.equal(mixer(x, attention_mask=mask), want)
+    got, found = result()
+    assert at_once == [23, 5, 5, 5, 5, 3]
+    torch.testing.assert_close(got[mask], want[mask], atol=1e-12, rtol=0)
+    for one, other in zip(found, gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-11)
+    if mixer.traits.bidirectional:
+        assert (mixer(x, False, mask) - want).abs().max() > 1e-3
+        assert at_once[-1] == 23
 
 
 def test_a_spectral_filter_can_be_rounded_without_its_table():

@@ -94,10 +94,11 @@ def test_no_frequency_folds_back():
 
 def test_positions_count_from_the_first_real_token():
     x = torch.zeros(3, 5, 2)
-    assert real_positions(None, None, x)[0].tolist() == [[0, 1, 2, 3, 4]]
+    at, seen = real_positions(None, None, x)
+    assert (at.tolist(), seen.tolist()) == ([[0, 1, 2, 3, 4]], [5, 5, 5])
     mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()
     at, seen = real_positions(mask, None, x)
-    assert seen is None
+    assert seen.tolist() == [5, 3, 2]
     assert [at[0].tolist(), at[1, 2:].tolist(), at[2, :2].tolist()] == [[0, 1, 2, 3, 4], [0, 1, 2], [0, 1]]
     at, seen = real_positions(mask, torch.tensor([4, 0, 1]), x)
     assert seen.tolist() == [9, 3, 3]

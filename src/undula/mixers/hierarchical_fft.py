@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, PIECE, Mixer, State, Traits, in_pieces
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long
 from undula.nn.chunk_memory import ChunkMemory, Memory
 from undula.nn.gate import GatedProduct
 from undula.shapes import PaddingMask, Sequence
@@ -84,7 +84,7 @@ class HierarchicalFFTMixer(Mixer):
         real = None if attention_mask is None else attention_mask.bool()
         if isinstance(state, HierarchicalFFTState):
             return in_pieces(self._resume, x, real, state)
-        if x.shape[1] > PIECE:
+        if is_long(x):
             return in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))[0]
         q, u, _ = self.gate(x, real, None)
         y = self.memory(u, None if real is None else _leading(real))

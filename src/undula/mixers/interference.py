@@ -25,7 +25,7 @@ class InterferenceState(State):
     frequencies: Float[Tensor, "B N S W"] | None
     values: Float[Tensor, "B N S E"]
     real: Bool[Tensor, "B S"] | None
-    seen: Int[Tensor, " B"] | None
+    seen: Int[Tensor, " B"]
 
 
 @MIXERS.register("interference")

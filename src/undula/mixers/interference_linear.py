@@ -1,5 +1,6 @@
 """Attention by interference in linear time: rows of intensities over rows of energies, both running sums."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, silenced
 from undula.nn.interfering_waves import amplitudes, angles, evolved_phase
 from undula.nn.wave_features import check_waves, real_positions
 from undula.ops.interference import energy_features, intensity_features
@@ -62,8 +63,24 @@ class InterferenceLinearAttention(Mixer):
     ) -> Sequence | tuple[Sequence, State]:
         """Attend; see `Mixer.forward`."""
         x, real = silenced(x, attention_mask)
-        past = state if isinstance(state, InterferenceLinearState) else None
-        positions, seen = real_positions(real, None if past is None else past.seen, x)
+        given = isinstance(state, InterferenceLinearState)
+        past = state if given else self.init_state(len(x), device=x.device, dtype=x.dtype)
+        y, after = in_pieces(self._resume, x, real, past) if causal else self._mixed(x, real, past, linear_attention)
+        return (y, after) if given else y
+
+    def _resume(
+        self, x: Tensor, real: Tensor | None, past: InterferenceLinearState
+    ) -> tuple[Tensor, InterferenceLinearState]:
+        return self._mixed(x, real, past, causal_linear_attention)
+
+    def _mixed(
+        self,
+        x: Tensor,
+        real: Tensor | None,
+        past: InterferenceLinearState,
+        attend: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, InterferenceLinearState]:
+        positions, seen = real_positions(real, past.seen, x)
         amplitude = amplitudes(self.amp_proj, x, self.num_heads)
         phase, frequency = (angles(layer, x, self.num_heads) for layer in (self.phase_proj, self.freq_proj))
         phase = evolved_phase(phase, frequency, self.frequency_shift, positions)
@@ -71,12 +88,10 @@ class InterferenceLinearAttention(Mixer):
         counts = torch.ones_like(amplitude[..., :1])
         if real is not None:
             v, counts = (torch.where(real[:, None, :, None], t, 0.0) for t in (v, counts))
-        attend = causal_linear_attention if causal else linear_attention
-        total, sums = attend(*intensity_features(amplitude, phase), v, None if past is None else past.intensities)
-        energy, energies = attend(*energy_features(amplitude), counts, None if past is None else past.energies)
+        total, sums = attend(*intensity_features(amplitude, phase), v, past.intensities)
+        energy, energies = attend(*energy_features(amplitude), counts, past.energies)
         out = (total / energy.clamp_min(torch.finfo(energy.dtype).tiny ** 0.5)).to(v.dtype)
-        y = self.out_proj(rearrange(out, "b n t e -> b t (n e)"))
-        return y if seen is None else (y, InterferenceLinearState(sums, energies, seen))
+        return self.out_proj(rearrange(out, "b n t e -> b t (n e)")), InterferenceLinearState(sums, energies, seen)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

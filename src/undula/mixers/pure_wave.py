@@ -72,7 +72,7 @@ class PureWaveAttention(Mixer):
         positions, seen = real_positions(real, None if past is None else past.seen, x)
         q, k, v = self.heads(x, positions)
         q, k = (self.heads.scale(q.dtype) * q).to(v.dtype), k.to(v.dtype)
-        if past is not None and seen is not None:
+        if past is not None:
             real = joined_mask(past.real, real, past.keys.shape[2], x)
             k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
             past = PureWaveState(k, v, real, seen)

@@ -1,5 +1,6 @@
 """Pure wave attention in linear time: the kernel acts on queries and keys apart, so that running sums are the state."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, silenced
 from undula.nn.wave_features import WaveHeads, real_positions
 from undula.ops.kernel_attention import KERNELS, known_kernel
 from undula.ops.scan import causal_linear_attention, linear_attention
@@ -59,18 +60,30 @@ class PureWaveLinearAttention(Mixer):
     ) -> Sequence | tuple[Sequence, State]:
         """Attend; see `Mixer.forward`."""
         x, real = silenced(x, attention_mask)
-        past = state if isinstance(state, PureWaveLinearState) else None
-        positions, seen = real_positions(real, None if past is None else past.seen, x)
+        given = isinstance(state, PureWaveLinearState)
+        past = state if given else self.init_state(len(x), device=x.device, dtype=x.dtype)
+        y, after = in_pieces(self._resume, x, real, past) if causal else self._mixed(x, real, past, linear_attention)
+        return (y, after) if given else y
+
+    def _resume(self, x: Tensor, real: Tensor | None, past: PureWaveLinearState) -> tuple[Tensor, PureWaveLinearState]:
+        return self._mixed(x, real, past, causal_linear_attention)
+
+    def _mixed(
+        self,
+        x: Tensor,
+        real: Tensor | None,
+        past: PureWaveLinearState,
+        attend: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, PureWaveLinearState]:
+        positions, seen = real_positions(real, past.seen, x)
         q, k, v = self.heads(x, positions)
         q, k = self._features(q), self._features(k)
         k = k if real is None else torch.where(real[:, None, :, None], k, 0.0)
-        attend = causal_linear_attention if causal else linear_attention
-        counted, sums = attend(q, k, F.pad(v.to(q.dtype), (0, 1), value=1.0), None if past is None else past.sums)
+        counted, sums = attend(q, k, F.pad(v.to(q.dtype), (0, 1), value=1.0), past.sums)
         total = counted[..., -1:]
         # Where nothing is seen, 0 / 1: dividing by something tiny would make gradients infinite.
         out = (counted[..., :-1] / total.masked_fill(total <= 0, 1.0)).to(v.dtype)
-        y = self.out_proj(rearrange(out, "b n t e -> b t (n e)"))
-        return y if seen is None else (y, PureWaveLinearState(sums, seen))
+        return self.out_proj(rearrange(out, "b n t e -> b t (n e)")), PureWaveLinearState(sums, seen)
 
     def _features(self, waves: Float[Tensor, "B N T W"]) -> Float[Tensor, "B N T W"]:
         below = waves.shape[-1] ** 0.25 if self.kernel == "exp" else 0.0

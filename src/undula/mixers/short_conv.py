@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces
 from undula.nn.gate import GatedProduct
 from undula.nn.short_conv import CausalConv
 from undula.shapes import PaddingMask, Sequence
@@ -72,10 +72,13 @@ class ShortConv(Mixer):
             raise ValueError("short_conv looks back only; use attention or fft_conv where causal=False")
         real = None if attention_mask is None else attention_mask.bool()
         past = state if isinstance(state, ShortConvState) else self.init_state(len(x), device=x.device, dtype=x.dtype)
+        y, after = in_pieces(self._resume, x, real, past)
+        return y if state is None else (y, after)
+
+    def _resume(self, x: Tensor, real: Tensor | None, past: ShortConvState) -> tuple[Tensor, ShortConvState]:
         q, u, recent = self.gate(x, real, past.recent)
         filtered, products = self.filter.stream(u, past.products)
-        y = self.out_proj(q * filtered.transpose(1, 2))
-        return y if state is None else (y, ShortConvState(recent, products))
+        return self.out_proj(q * filtered.transpose(1, 2)), ShortConvState(recent, products)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

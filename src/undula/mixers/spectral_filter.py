@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long
 from undula.nn.gate import GatedProduct
 from undula.nn.spectral_bank import SpectralBank
 from undula.ops import online_conv
@@ -86,6 +86,8 @@ class SpectralFilter(Mixer):
         real = None if attention_mask is None else attention_mask.bool()
         if isinstance(state, SpectralFilterState):
             return in_pieces(self._resume, x, real, state)
+        if causal and is_long(x):
+            return in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))[0]
         q, u, _ = self.gate(x, real, None)
         return self.out_proj(q * self.filter(u, causal).transpose(1, 2))
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, is_long, looking_back
+from undula.mixers.base import MIXERS, Mixer, State, Traits, in_pieces, looking_back
 from undula.nn.wavelet_basis import Wavelet, WaveletBasis
 from undula.ops.band_sampling import band_sum, sampled_band_sum
 from undula.ops.wavelet_tree import causal_tree
@@ -86,7 +86,7 @@ class StochasticWavelet(Mixer):
         if isinstance(state, StochasticWaveletState):
             return in_pieces(self._resume, x, real, state)
         start = self.init_state(len(x), device=x.device, dtype=x.dtype)
-        return (in_pieces(self._resume, x, real, start) if is_long(x) else self._resume(x, real, start))[0]
+        return in_pieces(self._resume, x, real, start)[0]
 
     def _resume(
         self, x: Tensor, real: Tensor | None, past: StochasticWaveletState

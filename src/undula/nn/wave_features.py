@@ -112,20 +112,22 @@ def check_waves(d_model: int, num_heads: int, num_waves: int) -> None:
 
 def real_positions(
     real: Bool[Tensor, "B T"] | None, seen: Int[Tensor, " B"] | None, x: Sequence
-) -> tuple[Int[Tensor, "#B T"], Int[Tensor, " B"] | None]:
+) -> tuple[Int[Tensor, "#B T"], Int[Tensor, " B"]]:
     """Return each step's position, counted from its row's first real token, and the number of real tokens by the end.
 
     Args:
         real: True at real tokens; None: all are.
-        seen: real tokens of each row in earlier pieces; None: there is no earlier piece, and no count is returned.
+        seen: real tokens of each row in earlier pieces; None: there is no earlier piece.
         x: the piece.
     """
     if real is None:
         steps = torch.arange(x.shape[1], device=x.device)[None]
-        return (steps, None) if seen is None else (steps + seen[:, None], seen + x.shape[1])
+        if seen is None:
+            return steps, steps.new_full((len(x),), x.shape[1])
+        return steps + seen[:, None], seen + x.shape[1]
     count = real.long().cumsum(1)
     count = count if seen is None else count + seen[:, None]
-    return (count - 1).clamp_min(0), None if seen is None else count[:, -1]
+    return (count - 1).clamp_min(0), real.long().sum(1) if seen is None else seen + real.long().sum(1)
 
 
 def _by_heads(x: Float[Tensor, "B T NW"], heads: int) -> Float[Tensor, "B T N W"]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from undula.ops.fft import causal_conv, cyclic_conv
 
@@ -44,8 +45,11 @@ def resume(u: Float[Tensor, "B C T"], filters: Filters, taps: int, past: Past) -
         past: from `nothing` or an earlier call. It is not changed: it can be continued more than once.
     """
     recent, blocks = past
-    if not blocks and not recent.shape[-1] and u.shape[-1] > LEAF:
-        return causal_conv(u, filters(u.shape[-1])), _remembered(u, filters, taps)
+    if _at_once(recent, blocks, u.shape[-1], _largest(taps)):
+        y = causal_conv(u, filters(u.shape[-1]))
+        for _, ahead in blocks:
+            y = y + F.pad(ahead, (0, u.shape[-1] - ahead.shape[-1]))
+        return y, _remembered(u, filters, taps)
     done, start = [], 0
     while start < u.shape[-1]:
         size = _next_size(recent.shape[-1], blocks, u.shape[-1] - start, _largest(taps))
@@ -57,6 +61,13 @@ def resume(u: Float[Tensor, "B C T"], filters: Filters, taps: int, past: Past) -
         recent, blocks = (window[..., :0], _joined(blocks, window, filters, taps)) if full else (window, blocks)
         start += size
     return torch.cat(done, dim=-1), (recent, blocks)
+
+
+def _at_once(recent: Tensor, blocks: tuple[Block, ...], steps: int, largest: int) -> bool:
+    """Whether the next inputs need nothing of the past but what one block of the largest size adds, or nothing."""
+    if recent.shape[-1] or len(blocks) > 1:
+        return False
+    return steps >= largest == blocks[0][1].shape[-1] if blocks else steps > LEAF
 
 
 def _latest(window: Tensor, h: Tensor, size: int) -> Tensor:
