@@ -146,8 +146,9 @@ class RunTrainer(Trainer):
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         # The Trainer asks for it before each step of the optimizer.
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)
-        if not math.isfinite(norm):
-            raise self._non_finite(f"the norm of the gradients is {float(norm)}")
+        size = 0.0 if norm is None else float(norm)
+        if not math.isfinite(size):
+            raise self._non_finite(f"the norm of the gradients is {size}")
         return norm
 
     def evaluate(
