@@ -133,9 +133,11 @@ def in_pieces(
         state: before the first position.
     """
     done = []
-    for start in range(0, x.shape[1], PIECE):
-        here = slice(start, start + PIECE)
-        y, state = resume(x[:, here], None if real is None else real[:, here], state)
+    # Split, not sliced: the gradient of a slice is as large as the whole sequence.
+    pieces = x.split(PIECE, dim=1)
+    masks = [None] * len(pieces) if real is None else real.split(PIECE, dim=1)
+    for piece, mask in zip(pieces, masks, strict=True):
+        y, state = resume(piece, mask, state)
         done.append(y)
     return (done[0] if len(done) == 1 else torch.cat(done, dim=1)), state
 
