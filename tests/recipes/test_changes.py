@@ -14,6 +14,8 @@ def test_dotted_and_nested_changes_are_the_same():
     dotted = changed(CONFIG, {"steps": 7, "optim.learning_rate": 0.01, "model.backbone.d_ff": 9})
     nested = changed(CONFIG, {"steps": 7, "optim": {"learning_rate": 0.01}, "model": {"backbone": {"d_ff": 9}}})
     assert dotted == nested
+    both = changed(dotted, {"model.backbone": {"num_layers": 2}}).model.backbone
+    assert (both.d_ff, both.num_layers) == (9, 2)
     assert (dotted.steps, dotted.optim.learning_rate, dotted.model.backbone.d_ff) == (7, 0.01, 9)
     assert changed(CONFIG, {}) == CONFIG
 

@@ -37,7 +37,9 @@ def _flat(config: Any, changes: Mapping[str, Any], prefix: str = "") -> dict[str
     """Changes by full path; a mapping is gone into where the configuration has a part of that name."""
     flat: dict[str, Any] = {}
     for key, value in changes.items():
-        part = getattr(config, key, None)
+        part: Any = config
+        for name in key.split("."):
+            part = getattr(part, name, None)
         if isinstance(value, Mapping) and is_dataclass(part):
             flat.update(_flat(part, value, f"{prefix}{key}."))
         else:
