@@ -13,8 +13,8 @@ from undula.training.config import TrainConfig
 _SELECTIVE = {"short_conv": 4, "qk_norm": True}
 
 RECALL_MODELS: Mapping[str, Mapping[str, Any]] = {
-    "fft_conv, memory": {"mixers": ("fft_conv",), "mixer_options": {"fft_conv": {"memory": 1e5}}},
-    "fft_conv": {"mixers": ("fft_conv",)},
+    "fft_conv, memory": {"mixers": ("short_conv", "fft_conv"), "mixer_options": {"fft_conv": {"memory": 1e5}}},
+    "fft_conv": {"mixers": ("short_conv", "fft_conv")},
     "interference_linear": {"mixers": ("short_conv", "interference_linear")},
     "pure_wave_linear": {
         "mixers": ("short_conv", "pure_wave_linear"),
@@ -25,7 +25,10 @@ RECALL_MODELS: Mapping[str, Mapping[str, Any]] = {
     "attention": {"mixer_options": {"attention": {"qk_norm": True}}},
     "hybrid": {"mixers": ("fft_conv", "attention"), "mixer_options": {"attention": {"rotary": False, "qk_norm": True}}},
 }
-"""Small models that tasks of memory are given to, as values of their backbone, by the name in the records."""
+"""Small models that tasks of memory are given to, as values of their backbone, by the name in the records. Where one
+layer is to remember, the one before it sees a few steps alone: it finds what is worth keeping. With a long memory there
+too, the noise that it gathers grows with the episode, and a later layer meets what it never met in training: 47 % right
+in episodes of 16,384 steps, in place of 97 %."""
 
 
 def spectral_long() -> TrainConfig:
