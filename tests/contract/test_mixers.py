@@ -41,6 +41,17 @@ def mixed(mixer, x, attention_mask=None):
 
 
 @cases
+def test_a_sequence_without_steps_is_refused(case):
+    mixer, nothing = made(case, torch.float32), torch.zeros(2, 0, WIDTH)
+    for causal in directions(mixer):
+        with pytest.raises(ValueError, match="got a sequence of 0 steps; wanted at least 1"):
+            mixer(nothing, causal)
+    if mixer.traits.streaming:
+        with pytest.raises(ValueError, match="got a sequence of 0 steps; wanted at least 1"):
+            mixer(nothing, state=mixer.init_state(2))
+
+
+@cases
 def test_audits_find_nothing(case):
     findings = audit_mixer(made(case, torch.float32))
     assert failures(findings) == []

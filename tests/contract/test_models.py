@@ -30,6 +30,14 @@ def test_audits_find_nothing(case):
     assert {name for name, finding in findings.items() if finding.passed is None} == unclaimed
 
 
+@cases
+def test_tokens_that_cannot_be_are_refused(case):
+    built = model(*case)
+    for ids, said in ((torch.zeros(2, 0).long(), "got 0 tokens"), (torch.full((2, 3), VOCAB), "got ids from 19 to 19")):
+        with pytest.raises(ValueError, match=said):
+            built(ids)
+
+
 @pytest.mark.parametrize(
     "case",
     [

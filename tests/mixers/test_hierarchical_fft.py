@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from undula.mixers.base import state_bytes
 from undula.mixers.hierarchical_fft import HierarchicalFFTMixer
+from undula.nn import chunk_memory
 
 OPTIONS = [{}, {"sparsity": 0.4}, {"adaptive": True}]
 
@@ -126,3 +127,31 @@ def test_numbers_out_of_range_are_refused(options, said):
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match="d_model=8 is not a multiple of num_heads=3"):
         HierarchicalFFTMixer(8, 3)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_chunk_is_no_longer_than_what_is_heard_of_it(options, monkeypatch):
+    """Ten steps of a chunk of 4,096 are ten steps of work, in a stream as well."""
+    mixer, x, lengths = made(**{**options, "chunk_size": 4096}), rows(41), []
+    whole = chunk_memory.conv_rows
+    monkeypatch.setattr(chunk_memory, "conv_rows", lambda u, h: lengths.append(u.shape[-1]) or whole(u, h))
+    mask = torch.ones(2, 41, dtype=torch.bool)
+    mask[0, :6] = False
+    want, state, pieces = mixer(x, attention_mask=mask), mixer.init_state(2), []
+    for piece, there in zip(x.split([3, 7, 30, 1], 1), mask.split([3, 7, 30, 1], 1), strict=True):
+        y, state = mixer(piece, attention_mask=there, state=state)
+        pieces.append(y)
+    torch.testing.assert_close(torch.cat(pieces, 1)[mask], want[mask], atol=1e-11, rtol=0)
+    assert lengths == [41, 3, 10, 40]
+
+
+def test_poles_are_the_same_in_single_precision():
+    mixer = HierarchicalFFTMixer(256, 8)
+    for single, double in zip(mixer.memory._poles(torch.float32), mixer.memory._poles(torch.float64), strict=True):
+        torch.testing.assert_close(single.double(), double, atol=0, rtol=1e-7)
+
+
+@pytest.mark.parametrize("sparsity", [0.05, 0.5])
+def test_a_share_that_no_adaptive_head_can_begin_with_is_refused(sparsity):
+    with pytest.raises(ValueError, match=f"sparsity={sparsity}; adaptive heads keep 0.12 to 0.45 of their modes"):
+        HierarchicalFFTMixer(8, 2, sparsity=sparsity, adaptive=True)

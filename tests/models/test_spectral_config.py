@@ -33,7 +33,7 @@ EFFECTS = {
     "use_rope": ({"layer_type": "hybrid"}, False),
     "use_gradient_checkpointing": ({}, True),
     "tie_word_embeddings": ({}, False),
-    "use_hierarchical_fft": ({"layer_type": "multiscale"}, False),
+    "use_hierarchical_fft": ({"layer_type": "dense", "causal": False}, False),
     "use_adaptive_sparsity": ({}, False),
     "use_phase_aware": ({"causal": False}, False),
     "use_cross_frequency": ({"causal": False}, False),
@@ -96,7 +96,10 @@ def test_every_nth_layer_of_a_hybrid_attends_and_at_least_the_last(layers, every
         ({"num_experts": 2, "num_active_experts": 3}, "num_active_experts=3 is more than num_experts=2"),
         ({"layer_type": "adaptiv"}, "unknown layer_type 'adaptiv'; did you mean 'adaptive'?"),
         ({"modality": "txt"}, "unknown modality 'txt'; did you mean 'text'?"),
-        ({"layer_type": "sparse", "use_hierarchical_fft": False}, "layer_type='sparse' chooses modes in chunks"),
+        ({"layer_type": "sparse", "use_hierarchical_fft": False}, "layer_type='sparse' works in chunks"),
+        ({"layer_type": "multiscale", "use_hierarchical_fft": False}, "layer_type='multiscale' works in chunks"),
+        ({"sparsity": 0.02}, "sparsity=0.02; adaptive heads keep 0.12 to 0.45 of the modes"),
+        ({"sparsity": 0.9}, "sparsity=0.9; adaptive heads keep 0.12 to 0.45 of the modes"),
     ],
 )
 def test_mistakes_are_answered_with_the_fix(changes, message):

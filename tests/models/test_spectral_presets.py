@@ -6,6 +6,7 @@ import inspect
 import pytest
 import torch
 
+from tests.contract.cases import moved
 from undula.models.config import ModelConfig
 from undula.models.spectral import SpectralLanguageModel
 from undula.models.spectral_config import SpectralConfig
@@ -28,7 +29,7 @@ def test_the_numbers_are_the_documented_ones():
     assert {size: tuple(getattr(PRESETS[size], n) for n in names) for size in PRESETS} == DOCUMENTED
 
 
-@pytest.mark.parametrize("size", ["tiny", "base"])
+@pytest.mark.parametrize("size", DOCUMENTED)
 def test_the_count_is_that_of_the_model(size):
     info = get_model_info(size)
     with torch.device("meta"):
@@ -40,6 +41,15 @@ def test_the_count_is_that_of_the_model(size):
     )
     assert {**info, **sizes, "size": size, "vocab_size": 50257} == info
     assert len(info) == 10
+
+
+@pytest.mark.parametrize("size", DOCUMENTED)
+def test_all_of_a_preset_learns_from_a_window_of_128_tokens(size):
+    """Its chunks of 4,096 and more are those of encoders: within a first chunk a language model would choose blindly."""
+    torch.manual_seed(0)
+    model = moved(create_spectral_lm(size, vocab_size=40, **TOY))
+    model(torch.randint(40, (3, 128))).square().mean().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0] == []
 
 
 def test_nothing_changes_a_preset():

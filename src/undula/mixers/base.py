@@ -87,7 +87,12 @@ def silenced(x: Sequence, attention_mask: PaddingMask | None) -> tuple[Sequence,
     """Return a sequence with zeros at padding, and which positions are real (None: all).
 
     Whatever stands at padding, NaN too, must not reach a weight of zero: it is replaced, not multiplied.
+
+    Raises:
+        ValueError: for a sequence without steps.
     """
+    if x.shape[1] < 1:
+        raise ValueError("got a sequence of 0 steps; wanted at least 1")
     if attention_mask is None:
         return x, None
     real = attention_mask.bool()
@@ -100,7 +105,7 @@ def looking_back(
     """Return what `silenced` does, for a mixer that looks back only.
 
     Raises:
-        ValueError: for causal=False.
+        ValueError: for causal=False, and for a sequence without steps.
     """
     if not causal:
         raise ValueError(f"{name} looks back only; use attention or fft_conv where causal=False")

@@ -13,7 +13,7 @@ from undula.shapes import Logits, PaddingMask, TokenIds
 from undula.wave import Wave
 
 
-def check_tokens(ids: TokenIds, vocab_size: int, longest: int | None, name: str) -> None:
+def check_tokens(ids: TokenIds, vocab_size: int, longest: int | None = None, name: str = "max_seq_len") -> None:
     """Refuse tokens that a model cannot read.
 
     Args:
@@ -26,11 +26,11 @@ def check_tokens(ids: TokenIds, vocab_size: int, longest: int | None, name: str)
         ValueError: for no tokens, more than the limit, or, on the CPU, where asking costs nothing, ids outside the
             vocabulary; other devices report those in their own way.
     """
-    if ids.shape[1] < 1 or (longest is not None and ids.shape[1] > longest):
-        raise ValueError(
-            f"got {ids.shape[1]} tokens; wanted 1 to {name}={longest}: shorten the sequence, or build the model for "
-            "longer ones"
-        )
+    steps = ids.shape[1]
+    if steps < 1 or (longest is not None and steps > longest):
+        room = "at least 1" if longest is None else f"1 to {name}={longest}"
+        more = ": shorten the sequence, or build the model for longer ones" if steps else ""
+        raise ValueError(f"got {steps} tokens; wanted {room}{more}")
     if ids.device.type == "cpu" and not torch.compiler.is_compiling() and ids.numel():
         least, most = torch.aminmax(ids)
         if least < 0 or most >= vocab_size:
@@ -66,6 +66,11 @@ class LanguageModel(nn.Module):
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> States:
         """Return the state before the first token."""
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest sequence, from the first to the last piece; None: no limit."""
+        return None
 
     def use_counts(self, counts: Int[Tensor, " V"]) -> None:
         """Take note of how often each token occurs in the text that the model will be trained on."""

@@ -9,7 +9,7 @@ import undula.models.spectral_llm  # noqa: F401  (both add their families)
 from undula.losses.sparsification import HarmonicSparsificationLoss
 from undula.mixers.base import MIXERS, Mixer, build_mixer
 from undula.models.backbone import Backbone, LayerHook, States
-from undula.models.base import FAMILIES, LanguageModel
+from undula.models.base import FAMILIES, LanguageModel, check_tokens
 from undula.models.config import CodecConfig, ModelConfig
 from undula.models.init import initialise
 from undula.models.reduction import HarmonicReduction
@@ -43,6 +43,7 @@ class PlainLanguageModel(LanguageModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.vocab_size = config.vocab_size
         self.embedding = nn.Embedding(config.vocab_size, config.backbone.d_model)
         self.backbone = Backbone(config.backbone)
         self.head = nn.Linear(config.backbone.d_model, config.vocab_size, bias=False)
@@ -57,6 +58,7 @@ class PlainLanguageModel(LanguageModel):
         on_layer: LayerHook | None = None,
     ) -> Logits | tuple[Logits, States]:
         """Return scores; see `LanguageModel.forward`."""
+        check_tokens(input_ids, self.vocab_size)
         x = self.backbone(self.embedding(input_ids), True, attention_mask, state=state, on_layer=on_layer)
         if state is None:
             return self.head(x)
@@ -79,7 +81,7 @@ class WaveLanguageModel(LanguageModel):
         backbone = config.backbone
         if backbone.d_model % 3:
             raise ValueError(f"d_model={backbone.d_model} is not 3 x harmonics; take a multiple of 3")
-        harmonics = backbone.d_model // 3
+        harmonics, self.vocab_size = backbone.d_model // 3, config.vocab_size
         sizes = _codec_sizes(config.codec)
         ordered = config.codec.ordered
         self.sparsification = HarmonicSparsificationLoss(1 - config.sparsity.k_ratio)
@@ -101,6 +103,7 @@ class WaveLanguageModel(LanguageModel):
         on_layer: LayerHook | None = None,
     ) -> Logits | tuple[Logits, States]:
         """Return scores; see `LanguageModel.forward`."""
+        check_tokens(input_ids, self.vocab_size)
         given = {"input_ids": input_ids}
         return self.transformer(given, attention_mask=attention_mask, state=state, on_layer=on_layer)
 
@@ -177,6 +180,7 @@ class WaveGPTLanguageModel(LanguageModel):
             block_size=config.context_length,
             use_wave_embeddings=packets.num_waves > 0,
         )
+        self.vocab_size = config.vocab_size
         self.gpt = WaveGPT(described, backbone=backbone)
         if isinstance(self.gpt.embedding, WavePacketEmbedding) and not packets.annealed:
             self.gpt.embedding.finalize_annealing()
@@ -191,6 +195,7 @@ class WaveGPTLanguageModel(LanguageModel):
         on_layer: LayerHook | None = None,
     ) -> Logits | tuple[Logits, States]:
         """Return scores; see `LanguageModel.forward`."""
+        check_tokens(input_ids, self.vocab_size)
         ratio = 0.0 if self.standard_embed_ratio is None else self.standard_embed_ratio
         return self.gpt.scores(input_ids, attention_mask, ratio=ratio, state=state, on_layer=on_layer)
 

@@ -50,11 +50,13 @@ def loss_in_pieces(
         attention_mask: 1 = real token; padding on the left.
 
     Raises:
-        ValueError: when piece is not positive, or there are no tokens.
+        ValueError: when piece is not positive, or there are no tokens, or more than the model's longest sequence.
     """
     rows, length = input_ids.shape
     if piece < 1 or length < 1:
         raise ValueError(f"piece={piece} of {length} tokens; wanted at least 1 token in each piece, and a sequence")
+    if model.longest is not None and length > model.longest:
+        raise ValueError(f"got {length} tokens; the longest sequence of this model has {model.longest}")
     state = model.init_state(rows)
     nats: list[Tensor] = []
     added: list[Tensor] = []

@@ -161,6 +161,11 @@ class SpectralLanguageModel(LanguageModel):
         x, new = x
         return self.scores(x), new
 
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest sequence; `forward` with a state sees one piece of it, and cannot count."""
+        return self.body.max_seq_len
+
     def scores(self, x: Sequence) -> Logits:
         """Return the scores of the next token for features of the body."""
         return self.head(x, self.body.embedding.table.weight)

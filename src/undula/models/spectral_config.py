@@ -13,6 +13,7 @@ from undula.models.senses_config import (
     VisionEncoderConfig,
 )
 from undula.names import unknown_name
+from undula.nn.chunk_plan import LEAST, MOST
 
 
 class LayerType(StrEnum):
@@ -47,6 +48,10 @@ SELECTIVE = (LayerType.SPARSE, LayerType.ADAPTIVE)
 CHUNKED = (*SELECTIVE, LayerType.MULTISCALE)
 """Layers that transform in chunks in a language model; in an encoder all do."""
 
+LONGEST_CHUNK = 32
+"""Positions of a language model's chunk at most: gains and choices of a chunk come from the chunks before it, so that
+within the first one nothing depends on the text."""
+
 SCALES = 8
 """Bands of frequency of multiscale layers."""
 
@@ -70,11 +75,12 @@ class SpectralConfig:
         use_rope: attention turns queries and keys by their position; in hybrid models.
         use_gradient_checkpointing: keep only the input of each block for the backward pass.
         tie_word_embeddings: scores are products with the table of tokens.
-        use_hierarchical_fft: layers transform in chunks; False: whole sequences, which leaves no modes to choose.
+        use_hierarchical_fft: sparse, adaptive and multiscale layers, and all layers of encoders, transform in chunks;
+            False: whole sequences, which leaves no modes to choose and no chunks to compare.
         use_adaptive_sparsity: heads of adaptive layers learn how much they keep; False: `sparsity`.
         use_phase_aware: filters turn phases, too; in encoders.
         use_cross_frequency: the choice of frequencies depends on how they go together; in encoders.
-        chunk_size: positions of a chunk; never more than max_seq_len.
+        chunk_size: positions of a chunk; never more than max_seq_len, and in language models never more than 32.
         modality: what the model reads, a `ModalityType` or its name.
         vision_patch_size: side of an image's patches in pixels.
         audio_sample_rate: samples per second of sound.
@@ -118,10 +124,10 @@ class SpectralConfig:
         object.__setattr__(self, "layer_type", _named("layer_type", self.layer_type, LayerType))
         object.__setattr__(self, "modality", _named("modality", self.modality, ModalityType))
         _check_numbers(self)
-        if not self.use_hierarchical_fft and self.layer_type in SELECTIVE:
+        if not self.use_hierarchical_fft and self.layer_type in CHUNKED:
             raise ValueError(
-                f"layer_type={str(self.layer_type)!r} chooses modes in chunks, and use_hierarchical_fft=False has "
-                "none; take layer_type='dense', or use_hierarchical_fft=True"
+                f"layer_type={str(self.layer_type)!r} works in chunks, and use_hierarchical_fft=False has none; take "
+                "layer_type='dense', or use_hierarchical_fft=True"
             )
 
     @property
@@ -224,8 +230,9 @@ def _mixer(config: SpectralConfig, causal: bool) -> tuple[str, dict[str, Any]]:
     kind = config.layer_type
     if not config.use_hierarchical_fft or (causal and kind not in CHUNKED):
         return "spectral_gate", {}
+    longest = min(config.max_seq_len, LONGEST_CHUNK) if causal else config.max_seq_len
     options: dict[str, Any] = {
-        "chunk_size": min(config.chunk_size, config.max_seq_len),
+        "chunk_size": min(config.chunk_size, longest),
         "sparsity": config.sparsity if kind in SELECTIVE else None,
         "adaptive": kind == LayerType.ADAPTIVE and config.use_adaptive_sparsity,
     }
@@ -270,6 +277,12 @@ def _check_numbers(config: SpectralConfig) -> None:
         )
     if not 0 < config.sparsity < 1:
         raise ValueError(f"sparsity={config.sparsity}; wanted a share of the modes between 0 and 1, such as 0.15")
+    adaptive = config.layer_type == LayerType.ADAPTIVE and config.use_adaptive_sparsity
+    if adaptive and not LEAST <= config.sparsity <= MOST:
+        raise ValueError(
+            f"sparsity={config.sparsity}; adaptive heads keep {LEAST} to {MOST} of the modes, and begin there: change "
+            "it, or take use_adaptive_sparsity=False"
+        )
     if not 0 <= config.dropout < 1:
         raise ValueError(f"dropout={config.dropout}; wanted a probability from 0 to below 1")
     if config.num_active_experts > config.num_experts:

@@ -73,6 +73,11 @@ class SpectralLLM(LanguageModel):
         x, later = self.backbone(x, True, attention_mask, state=state[1:], on_layer=on_layer)
         return self.scores(x), (after, *later)
 
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest sequence; `forward` with a state sees one piece of it, and cannot count."""
+        return self.max_seq_length
+
     def scores(self, x: Sequence) -> Logits:
         """Return the scores of the next token for features of the backbone."""
         if self.head is not None:

@@ -20,7 +20,7 @@ from undula.ops.chunk_harmonics import (
     turned,
 )
 from undula.ops.fft import conv_rows
-from undula.ops.phase import full_precision
+from undula.ops.phase import full_precision, wide_dtype
 
 SMALL = 0.04
 """Size that the harmonics start with, beside a direct path of 1."""
@@ -53,7 +53,8 @@ class ChunkMemory(nn.Module):
     a value; q_(c-1) sum_j<c phi(k_j) v_j^T, divided by q_(c-1) sum_j<c phi(k_j), is projected to l, theta and, where
     modes are selected, to scores. The first chunk has gains of 1. A head then keeps the k modes of the highest scores
     (log of their power, what the past says, a learned number) with weights of a relaxation that sums to the wanted k,
-    the same in training and use; the others are not computed.
+    the same in training and use. The others do not sound; their states are kept all the same, as a later chunk may
+    choose them.
 
     Inside chunks: a convolution by transform, of 2 L points. Between them: the states, exactly. Cost T (log L + M), and
     C D for C chunks; all chunks at once. In float32 or wider.
@@ -82,7 +83,8 @@ class ChunkMemory(nn.Module):
         adaptive: bool,
     ) -> None:
         super().__init__()
-        _check(d_model, num_heads, num_modes, chunk_size, num_bands, sparsity)
+        _check(d_model, num_heads, num_modes, chunk_size, num_bands)
+        _check_share(sparsity, adaptive)
         self.heads, self.chunk_size, width = num_heads, chunk_size, d_model // num_heads
         self.decay_shift = nn.Parameter(0.2 * torch.randn(num_heads, num_modes))
         self.frequency_shift = nn.Parameter(0.1 * torch.randn(num_heads, num_modes))
@@ -110,7 +112,7 @@ class ChunkMemory(nn.Module):
         past = self.no_past(len(u), device=u.device, dtype=self._wide(u))
         with full_precision(u):
             start = None if leading is None else -leading
-            y, *_ = self._heard(self._frames(u, start, late=False), past)
+            y, *_ = self._heard(self._frames(u, start, u.shape[-1]), past)
             return self._laid_out(y, u, start)
 
     def extend(
@@ -119,7 +121,7 @@ class ChunkMemory(nn.Module):
         """Return the outputs of the next steps and the next memory; padding before them changes nothing."""
         with full_precision(u):
             start = memory.position if leading is None else memory.position - leading
-            frames = self._frames(u, start, late=True)
+            frames = self._frames(u, start, int(start.max()) + u.shape[-1])
             y, states, sums, plans = self._heard(frames, memory)
             after = self._after(frames, memory, start + u.shape[-1], states, sums, plans)
             return self._laid_out(y, u, start), after
@@ -134,23 +136,28 @@ class ChunkMemory(nn.Module):
         over [0, pi) radians per step in the last head, over less and less of it down to none in the first.
         """
         heads, modes, device = self.heads, self.modes, self.decay_shift.device
+        # In the widest type: a multiple of GOLDEN in float32 would be off by 1e-5 radians, and a mode turns 500 times.
+        wide = wide_dtype(device)
         fast, slow = math.log(0.5), math.log(0.002)
-        log_decay = fast + (slow - fast) * torch.arange(modes, device=device, dtype=dtype) / max(modes - 1, 1)
-        across = torch.arange(heads, device=device, dtype=dtype)[:, None] / max(heads - 1, 1)
-        place = torch.arange(heads * modes, device=device, dtype=dtype).view(heads, modes) * GOLDEN % 1
-        return (log_decay + self.decay_shift.to(dtype)).exp(), math.pi * across * place + self.frequency_shift.to(dtype)
+        log_decay = fast + (slow - fast) * torch.arange(modes, device=device, dtype=wide) / max(modes - 1, 1)
+        across = torch.arange(heads, device=device, dtype=wide)[:, None] / max(heads - 1, 1)
+        place = torch.arange(heads * modes, device=device, dtype=wide).view(heads, modes) * GOLDEN % 1
+        frequency = math.pi * across * place + self.frequency_shift.to(wide)
+        return (log_decay + self.decay_shift.to(wide)).exp().to(dtype), frequency.to(dtype)
 
-    def _frames(self, u: Float[Tensor, "B D T"], start: Int[Tensor, " B"] | None, late: bool) -> Frames:
-        """Chunks of the inputs, the first step of each row standing at `start` of its first chunk."""
-        u = u.to(self._wide(u))
+    def _frames(self, u: Float[Tensor, "B D T"], start: Int[Tensor, " B"] | None, reach: int) -> Frames:
+        """Chunks of the inputs, the first step of each row standing at `start` of its first chunk.
+
+        All rows end within `reach` steps from there. What ends within the first chunk makes a shorter one.
+        """
+        u, length = u.to(self._wide(u)), max(1, min(self.chunk_size, reach))
         if start is not None:
-            room = u.shape[-1] + (self.chunk_size - 1 if late else 0)
-            index = torch.arange(room, device=u.device) - start[:, None]
+            index = torch.arange(max(1, reach), device=u.device) - start[:, None]
             inside = (index >= 0) & (index < u.shape[-1])
             index = index.clamp(0, u.shape[-1] - 1)[:, None].expand(-1, u.shape[1], -1)
             u = torch.where(inside[:, None], u.gather(-1, index), 0.0)
-        u = F.pad(u, (0, -u.shape[-1] % self.chunk_size))
-        return rearrange(u, "b (n e) (c l) -> n b c e l", n=self.heads, l=self.chunk_size).contiguous()
+        u = F.pad(u, (0, -u.shape[-1] % length))
+        return rearrange(u, "b (n e) (c l) -> n b c e l", n=self.heads, l=length).contiguous()
 
     def _laid_out(
         self, y: Frames, like: Float[Tensor, "B D T"], start: Int[Tensor, " B"] | None
@@ -168,18 +175,14 @@ class ChunkMemory(nn.Module):
         What the memory holds sounds from its position in the first chunk on, and is in the states from the second on.
         """
         decay, frequency = self._poles(frames.dtype)
-        length, device = self.chunk_size, frames.device
+        length, device = frames.shape[-1], frames.device
         table = power_pairs(decay, frequency, torch.arange(length + 1, device=device))
         modes = rearrange(memory.modes, "b n two m e -> n two m b e")
         added = absorbed(frames, table[..., :-1])
         first = added[:, :, :, :, 0] + turned(modes, table[..., length - memory.position][..., None])
         states = carried(torch.cat([first[:, :, :, :, None], added[:, :, :, :, 1:]], 4), decay, frequency, length)
         plans, sums = self._plans(states[:, :, :, :, 1:], memory)
-        gains, kept = self._gains(plans[:, :-1])
-        here, weights = states[:, :, :, :, :-1], self.gain.to(decay.dtype)[:, :, :, None, None]
-        if kept is not None:
-            here, weights = taken(here, kept), taken(weights.expand(-1, -1, -1, *kept.shape[2:], -1), kept)
-        weights = turned(weights, gains[..., None])
+        here, weights, kept = self._chosen(states[:, :, :, :, :-1], plans[:, :-1])
         rings, tail = turned(here, weights), table[..., 1:]
         if kept is None:
             filters, y = sounded(weights, table[..., :-1]), sounded(rings, tail)
@@ -198,7 +201,7 @@ class ChunkMemory(nn.Module):
         tail: Float[Tensor, "N 2 M L"],
     ) -> Float[Tensor, "N B E L"]:
         """What a memory adds to its chunk: its past rings from where it stands, not from the chunk's start."""
-        since = (torch.arange(self.chunk_size, device=tail.device) - memory.position[:, None]).clamp_min(0)
+        since = (torch.arange(tail.shape[-1], device=tail.device) - memory.position[:, None]).clamp_min(0)
         past, late = rearrange(memory.modes, "b n two m e -> n two m b e"), tail[..., since]
         if kept is not None:
             past, late = (taken(part[:, :, :, :, None], kept)[..., 0, :] for part in (past, late))
@@ -226,11 +229,21 @@ class ChunkMemory(nn.Module):
         pairs = torch.stack([size * angle.cos(), size * angle.sin()])
         return rearrange(pairs, "two b c n k -> n two k b c"), kept
 
+    def _chosen(
+        self, states: Float[Tensor, "N 2 M B C E"], plans: Float[Tensor, "B C N P"]
+    ) -> tuple[Float[Tensor, "N 2 K B C E"], Float[Tensor, "N 2 K B C E"], Int[Tensor, "N K B C"] | None]:
+        """States and weights of the modes that sound in each chunk, and which these are (None: all)."""
+        gains, kept = self._gains(plans)
+        weights = self.gain.to(states.dtype)[:, :, :, None, None]
+        if kept is not None:
+            states, weights = taken(states, kept), taken(weights.expand(-1, -1, -1, *kept.shape[2:], -1), kept)
+        return states, turned(weights, gains[..., None]), kept
+
     @torch.no_grad()
     def kept(self, u: Float[Tensor, "B D T"], leading: Int[Tensor, " B"] | None = None) -> Bool[Tensor, "B C N M"]:
         """Return which modes each head computes with in each chunk; arguments as for `forward`."""
         with full_precision(u):
-            frames = self._frames(u, None if leading is None else -leading, late=False)
+            frames = self._frames(u, None if leading is None else -leading, u.shape[-1])
             plans = self._heard(frames, self.no_past(len(u), device=u.device, dtype=frames.dtype))[-1][:, :-1]
             scores = plans[..., -self.modes :]
             return torch.ones_like(scores, dtype=torch.bool) if self.selector is None else self.selector.chosen(scores)
@@ -239,8 +252,8 @@ class ChunkMemory(nn.Module):
         self, frames: Frames, memory: Memory, steps: Int[Tensor, " B"], states: States, sums: Sums, plans: Plans
     ) -> Memory:
         """The memory after `steps` steps from the start of the first chunk."""
-        length, rows = self.chunk_size, torch.arange(len(steps), device=steps.device)
-        chunk, position = steps // length, steps % length
+        length, rows = frames.shape[-1], torch.arange(len(steps), device=steps.device)
+        chunk, position = steps // self.chunk_size, steps % self.chunk_size
         decay, frequency = self._poles(frames.dtype)
         table = power_pairs(decay, frequency, torch.arange(length + 1, device=steps.device))
         index = steps[:, None] - length + torch.arange(length, device=steps.device)
@@ -267,13 +280,8 @@ class ChunkMemory(nn.Module):
             old = rearrange(memory.modes, "b n two m e -> n two m b e")
             new = turned(old, now[..., None])
             new = torch.stack([new[:, 0] + rearrange(fresh, "b n e -> n 1 b e"), new[:, 1]], 1)
-            gains, kept = self._gains(memory.plan[:, None])
-            if kept is not None:
-                gains = torch.zeros(*old.shape[:-1], 1, dtype=wide, device=u.device).scatter(
-                    2, kept[:, None].expand_as(gains), gains
-                )
-            weights = turned(self.gain.to(wide)[:, :, :, None], gains)
-            y = self.direct.to(wide) * fresh + turned(new, weights)[:, 0].sum(1).transpose(0, 1)
+            here, weights, _ = self._chosen(new[:, :, :, :, None], memory.plan[:, None])
+            y = self.direct.to(wide) * fresh + turned(here, weights)[:, 0].sum(1)[:, :, 0].transpose(0, 1)
             there = torch.ones_like(memory.position) if real is None else real.long()
             modes = torch.where(there.bool()[:, None], new, old)
             after = Memory(rearrange(modes, "n two m b e -> b n two m e"), memory.position + there, *memory[2:])
@@ -303,16 +311,21 @@ class ChunkMemory(nn.Module):
         )
 
 
-def _check(
-    d_model: int, num_heads: int, num_modes: int, chunk_size: int, num_bands: int, sparsity: float | None
-) -> None:
+def _check(d_model: int, num_heads: int, num_modes: int, chunk_size: int, num_bands: int) -> None:
     sizes = {"num_heads": num_heads, "num_modes": num_modes, "chunk_size": chunk_size, "num_freq_bands": num_bands}
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size}; wanted at least 1")
     if d_model % num_heads:
         raise ValueError(f"d_model={d_model} is not a multiple of num_heads={num_heads}; make them agree")
-    if sparsity is not None and not 0 < sparsity <= 1:
+
+
+def _check_share(sparsity: float | None, adaptive: bool) -> None:
+    if sparsity is None:
+        return
+    if adaptive and not LEAST <= sparsity <= MOST:
+        raise ValueError(f"sparsity={sparsity}; adaptive heads keep {LEAST} to {MOST} of their modes, and begin there")
+    if not 0 < sparsity <= 1:
         raise ValueError(
             f"sparsity={sparsity}; wanted the share of modes to keep, above 0 and up to 1, or None for all"
         )

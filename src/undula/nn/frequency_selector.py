@@ -7,12 +7,10 @@ from einops import rearrange
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor, nn
 
+from undula.nn.chunk_plan import LEAST, MOST
 from undula.ops.bins import cosine_patterns, gather_bins, pooled, stretched
 from undula.ops.spectral_gate import bins_of, magnitudes
 from undula.ops.topk import gumbel_like, hard_topk, logit_of_share, soft_topk
-
-LEAST, MOST = 0.12, 0.45
-"""Shares of the bins between which an adaptive selector keeps to."""
 
 PATTERNS = 16
 """Learned waves of each head's preference over frequency."""

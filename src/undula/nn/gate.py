@@ -44,7 +44,12 @@ class GatedProduct(nn.Module):
             x: the sequence.
             real: True at real positions; None: all.
             past: inputs before the first position, to continue a sequence.
+
+        Raises:
+            ValueError: for a sequence without steps.
         """
+        if x.shape[1] < 1:
+            raise ValueError("got a sequence of 0 steps; wanted at least 1")
         rows = (x if real is None else torch.where(real[..., None], x, 0.0)).transpose(1, 2)
         smooth, recent = (self.short(rows), None) if past is None else self.short.stream(rows, past)
         q, k, v = self.in_proj(smooth.transpose(1, 2)).chunk(3, dim=-1)

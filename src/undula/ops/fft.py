@@ -58,7 +58,13 @@ def irfft(spectrum: Complex[Tensor, "*batch F"], n: int) -> Float[Tensor, "*batc
 
 
 def fast_length(n: int) -> int:
-    """Return the smallest length of at least n that has no prime factor above 5: transforms of it are fast."""
+    """Return the smallest length of at least n that has no prime factor above 5: transforms of it are fast.
+
+    Raises:
+        ValueError: for n below 1.
+    """
+    if n < 1:
+        raise ValueError(f"a transform of {n} points; wanted at least 1: is the sequence empty?")
     while True:
         rest = n
         for factor in (2, 3, 5):
