@@ -120,7 +120,8 @@ def grid_records(what, column, values, figures):
 def test_tables_over_lengths(tmp_path):
     def mixer(model, length):
         both = {"seconds": length / 1e6, "ratio": 2.0, "peak_bytes": None}
-        return {"backward": both, "error": 3e-6 if length == 64 else 1e-7}
+        forward = {**both, "seconds": length**2 / 1e6}
+        return {"forward": forward, "backward": both, "error": 3e-6 if length == 64 else 1e-7}
 
     def decode(model, context):
         return {"tokens_per_second": 10.0 * context, "ratio": 1.5, "cache_bytes": 250_000, "growth": 1.25}
@@ -129,7 +130,10 @@ def test_tables_over_lengths(tmp_path):
     append_records(tmp_path / "decode.jsonl", grid_records("decode", "context", (8,), decode))
     text = results_table(tmp_path)
     assert text.index("**Decoding**") < text.index("**Mixers**")
-    assert "| ours | 0.1 (2.00),  | 0.1 (2.00),  | 1.00 | 3e-06 |" in text
+    forward, both = text.split("**Mixers**")[1:]
+    assert (", forward, ms" in forward, ", forward and backward, ms" in both) == (True, True)
+    assert "| ours | 4.1 (2.00),  | 16.4 (2.00),  | 2.00 | 3e-06 |" in forward
+    assert "| ours | 0.1 (2.00),  | 0.1 (2.00),  | 1.00 | 3e-06 |" in both
     assert "| ours | 80 (1.50), 0.25 | 1.25 |" in text
     assert "**Decoding**" not in results_table(tmp_path, ["mixers"])
 
@@ -139,8 +143,8 @@ def test_what_was_not_run_says_so(tmp_path):
         both = {"seconds": length / 1e6, "ratio": 2.0, "peak_bytes": None}
         if model == "ours" and length == 128:
             nothing = {"seconds": None, "ratio": None, "peak_bytes": None}
-            return {"backward": nothing, "error": None, "skipped": "would take about 90 s"}
-        return {"backward": both, "error": None}
+            return {"forward": nothing, "backward": nothing, "error": None, "skipped": "would take about 90 s"}
+        return {"forward": both, "backward": both, "error": None}
 
     append_records(tmp_path / "mixers.jsonl", grid_records("mixers", "length", (64, 128), mixer))
     assert "| ours | 0.1 (2.00),  | would take about 90 s |  |  |" in results_table(tmp_path)

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from undula.data.build import prepare
+from undula.experiments.run import evaluate_run, train_run
 from undula.models.language_model import build_language_model
 from undula.recipes.catalogue import DEFAULT, RECIPES, purpose
 from undula.recipes.changes import changed
@@ -112,3 +113,13 @@ def test_long_contexts():
     )
     with pytest.raises(ValueError, match="unknown model 'fft_con'; did you mean 'fft_conv'"):
         recall("needle", "fft_con")
+
+
+def test_the_long_recipe_in_small_trains_in_pieces_and_scores_one_stream(tmp_path):
+    (tmp_path / "text.txt").write_text("A wave of words, and one more. " * 700)
+    small = {"steps": 2, "eval_every": 2, "save_every": 2, "data.block_size": 512, "data.eval_block_size": 4000}
+    config = changed(RECIPES["spectral_long"](), {**small, "piece": 128, "data.source": str(tmp_path / "text.txt")})
+    run = train_run(config, tmp_path / "run")
+    whole = evaluate_run(tmp_path / "run", piece=0)
+    assert run.validation.num_tokens == whole.num_tokens > 4000
+    assert run.validation.loss == pytest.approx(whole.loss, abs=1e-5)

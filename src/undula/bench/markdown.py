@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from undula.bench.cells import count, made, markdown, megabytes, number
@@ -45,31 +46,42 @@ def _decode_cell(figures: dict[str, Any]) -> str:
     return f"{figures['tokens_per_second']:,.0f}{ratio}, {figures['cache_bytes'] / 1e6:.2f}"
 
 
+PASSES = {"forward": "forward", "backward": "forward and backward"}
+"""What is timed, and what tables call it."""
+
+
 def _mixers(run: list[Record]) -> str:
+    return "\n\n".join(_mixers_pass(run, timed) for timed in PASSES)
+
+
+def _mixers_pass(run: list[Record], timed: str) -> str:
     lengths = sorted({record.config["length"] for record in run})
     config = run[0].config
-    caption = f"**Mixers** at width {config['d_model']}, forward and backward, ms (x {config['peer']}), peak MB"
+    caption = f"**Mixers** at width {config['d_model']}, {PASSES[timed]}, ms (x {config['peer']}), peak MB"
     caption += "; growth: exponent of the time in the number of steps, from 16,384 on or over all"
     head = ["mixer", *(f"{length:,} steps" for length in lengths), "growth", "largest error"]
-    rows = _grid(run, "length", lengths, _mixer_cell)
+    rows = _grid(run, "length", lengths, partial(_mixer_cell, timed=timed))
     known = [(r.config["model"], r.figures["error"]) for r in run if r.figures["error"] is not None]
     errors = {row[0]: max((e for model, e in known if model == row[0]), default=None) for row in rows}
-    grown = {model: growth(points) for model, points in by_model(run).items()}
+    grown = {model: growth(points) for model, points in by_model(run, timed=timed).items()}
     body = [[*row, number(grown.get(row[0]), ".2f"), number(errors[row[0]], ".0e")] for row in rows]
     return f"{caption}; {made(run[0])}\n\n{markdown(head, body)}"
 
 
-def by_model(run: Sequence[Record], figure: str = "seconds", unit: float = 1.0) -> dict[str, list[tuple[int, float]]]:
-    """Return lengths and a figure of forward and backward, shortest first, by mixer; what was not run is left out.
+def by_model(
+    run: Sequence[Record], figure: str = "seconds", unit: float = 1.0, timed: str = "backward"
+) -> dict[str, list[tuple[int, float]]]:
+    """Return lengths and a figure, shortest first, by mixer; what was not run is left out.
 
     Args:
         run: records of mixers.
         figure: such as "seconds" or "peak_bytes".
         unit: what the figure is multiplied with.
+        timed: "forward", or "backward", which is both.
     """
     found: dict[str, list[tuple[int, float]]] = {}
     for record in run:
-        value = record.figures["backward"][figure]
+        value = record.figures[timed][figure]
         if value:  # a peak of 0 bytes has no place on a logarithmic scale
             found.setdefault(record.config["model"], []).append((record.config["length"], unit * value))
     return {model: sorted(points) for model, points in found.items()}
@@ -90,12 +102,13 @@ def growth(points: Sequence[tuple[int, float]], least: int = 16384) -> float | N
     return statistics.linear_regression(xs, ys).slope
 
 
-def _mixer_cell(figures: dict[str, Any]) -> str:
+def _mixer_cell(figures: dict[str, Any], timed: str = "backward") -> str:
     if "skipped" in figures:
-        return figures["skipped"]
-    both = figures["backward"]
-    milliseconds, ratio = number(both["seconds"] * 1e3, ",.1f"), number(both["ratio"], ".2f")
-    return f"{milliseconds} ({ratio}), {megabytes(both['peak_bytes'])}"
+        # The time that it says is of both passes.
+        return figures["skipped"] if timed == "backward" else "not run"
+    found = figures[timed]
+    ratio = "" if found["ratio"] is None else f" ({found['ratio']:.2f})"
+    return f"{found['seconds'] * 1e3:,.1f}{ratio}, {megabytes(found['peak_bytes'])}"
 
 
 def _phase(run: list[Record]) -> str:

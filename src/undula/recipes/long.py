@@ -32,11 +32,15 @@ in episodes of 16,384 steps, in place of 97 %."""
 
 
 def spectral_long() -> TrainConfig:
-    """Long filters on windows of 65,536 tokens, read in pieces; scored on 200,000 tokens of one stream."""
-    backbone = BackboneConfig(d_model=64, num_layers=2, num_heads=4, mixers=("fft_conv",), d_ff=176)
+    """Spectral layers on windows of 65,536 tokens, read in pieces; scored on 200,000 tokens of one stream.
+
+    Filters whose gains each chunk takes from the chunks before it, and filters with gates of each step, in turns.
+    """
+    mixers = ("hierarchical_fft", "spectral_gate")
+    backbone = BackboneConfig(d_model=64, num_layers=2, num_heads=4, mixers=mixers, d_ff=176)
     return TrainConfig(
         name="spectral_long",
-        model=ModelConfig(backbone=backbone),
+        model=ModelConfig(family="spectral", backbone=backbone),
         # Nearly half of the embedded text is held out, so that it has 200,000 tokens.
         data=DataConfig(block_size=65536, eval_block_size=200_000, val_fraction=0.45),
         optim=OptimConfig(learning_rate=3e-3, min_learning_rate=3e-4, warmup_steps=2),
