@@ -45,7 +45,7 @@ def test_the_count_is_that_of_the_model(size):
 
 @pytest.mark.parametrize("size", DOCUMENTED)
 def test_all_of_a_preset_learns_from_a_window_of_128_tokens(size):
-    """Its chunks of 4,096 and more are those of encoders: within a first chunk a language model would choose blindly."""
+    """Its chunks of 4,096 and more are those of encoders: within a first chunk there is nothing to choose by."""
     torch.manual_seed(0)
     model = moved(create_spectral_lm(size, vocab_size=40, **TOY))
     model(torch.randint(40, (3, 128))).square().mean().backward()
