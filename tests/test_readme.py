@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/senses.md", "docs/spectral-llm.md", "docs/wave-gpt.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/senses.md",
+    "docs/spectral.md",
+    "docs/spectral-llm.md",
+    "docs/wave-gpt.md",
+)
 VERB = "import sys; from undula.cli.main import main; sys.exit(main())"
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,3 +98,12 @@ def test_a_preset_is_plain_data_too():
     with torch.device("meta"):
         model = SpectralLanguageModel(plan)
     assert sum(p.numel() for p in model.parameters()) == get_model_info("tiny")["params_estimate"]
+
+
+def test_the_document_says_the_true_sizes():
+    text = (Path(__file__).parents[2] / "docs" / "spectral.md").read_text()
+    for size in DOCUMENTED:
+        info = get_model_info(size)
+        numbers = [info["hidden_dim"], info["num_layers"], info["num_heads"], info["max_seq_len"]]
+        row = [size, *(f"{number:,}" for number in numbers), f"{info['params_m']:,.0f} M"]
+        assert f"| {' | '.join(row)} |" in text
