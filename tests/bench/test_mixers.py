@@ -7,7 +7,7 @@ import torch
 
 from undula.bench import mixers
 from undula.bench.cases import MIXER_CASES, PHASE_CASES, MixerCase
-from undula.bench.mixers import BothWays, _backward, _forward, choices, fewer_rounds, only
+from undula.bench.mixers import BothWays, _backward, _forward, choices, fewer_rounds, left_out, only
 from undula.bench.peers import SDPALayer
 from undula.bench.setting import BenchSetting
 from undula.mixers.attention import FlashAttention
@@ -41,6 +41,14 @@ def test_every_mixer_and_length_has_a_record():
 def test_mixers_of_another_width_are_left_out():
     widths = {width: "phase_coherent" in choices(MixerCase(d_model=width)) for width in (16, 24, 256)}
     assert widths == {16: False, 24: True, 256: False}
+
+
+def test_what_is_left_out_says_why():
+    assert left_out(MIXER_CASES["d256"]) == {
+        "phase_coherent": "its width is a multiple of 3",
+        "spectral_frames": "it does not look back",
+    }
+    assert left_out(MIXER_CASES["encoder"]) == {}
 
 
 def test_encoders_are_measured_both_ways_beside_attention_both_ways():

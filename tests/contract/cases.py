@@ -64,7 +64,7 @@ OPTIONS = {
             "dropout": 0.2,
         },
         {"chunk_size": 6, "sparsity": None, "phase_aware": False, "num_freq_bands": 2},
-        {"sparsity": None, "dropout": 0.2},
+        {"sparsity": None, "dropout": 0.2, "chunk_size": 12, "learned_fades": True},
     ],
     "spectral_filter": [
         {"num_filters": 4, "filter_length": 40},

@@ -208,7 +208,9 @@ def test_inputs_that_cannot_be_are_refused():
         fft.process(signal(0))
     with pytest.raises(ValueError, match="length=101; wanted 1 to max_seq_len=100"):
         fft.analysis(signal(101))
-    with pytest.raises(ValueError, match="5 channels; wanted dim=6"):
+    with pytest.raises(ValueError, match="a spectrum of 5 channels; wanted dim=6"):
+        fft.synthesis(fft.analysis(signal(50))[..., :5], 50)
+    with pytest.raises(ValueError, match="x has 5 channels; wanted dim=6"):
         fft(signal(50)[..., :5])
     spectrum = fft.analysis(signal(75))
     with pytest.raises(

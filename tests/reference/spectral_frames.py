@@ -34,7 +34,10 @@ def frames(u, p, heads, chunk_size=256, overlap_ratio=0.5, num_freq_bands=4, spa
     """One row (T, D) without padding."""
     hop = chunk_size - int(chunk_size * overlap_ratio)
     own = part(p, "frames.")
-    window = overlap.tight(overlap.mixed_window(own["window_logits"], chunk_size), hop)
+    if "fade_steps" in own:
+        window = overlap.power_fades(own["fade_steps"], chunk_size - hop, chunk_size)
+    else:
+        window = overlap.tight(overlap.mixed_window(own["window_logits"], chunk_size), hop)
     cut = np.stack([overlap.framed(u[:, d], chunk_size, hop) for d in range(u.shape[1])], -1) * window[:, None]
     spectra = modulated(np.fft.rfft(cut, axis=1, norm="ortho"), own, chunk_size, num_freq_bands)
     done = np.zeros_like(spectra)

@@ -18,8 +18,10 @@ from undula.data.labelled_config import LabelledDataConfig
 from undula.data.labelled_sounds import read_recording
 from undula.experiments import recognition as runs
 from undula.experiments.run import read_config
+from undula.mixers.spectral_frames import SpectralFrames
 from undula.models.config import BackboneConfig, ModelConfig
 from undula.models.senses_config import AudioEncoderConfig, VisionEncoderConfig
+from undula.nn.aux_loss import summed_aux_loss
 from undula.optim.config import OptimConfig
 from undula.recipes.recognition import RECOGNITION_RECIPES
 from undula.training.recognition import RecognitionTask
@@ -197,6 +199,28 @@ def test_the_loss_is_smoothed_and_leaves_out_what_has_no_tag(tmp_path):
     assert int(asked.sum()) == 12
     label = nats.gather(-1, batch["labels"].clamp(min=0)[..., None])[..., 0]
     torch.testing.assert_close(task.loss(model, batch), (0.7 * label + 0.3 * nats.mean(-1))[asked].mean())
+
+
+def test_uneven_gates_are_part_of_the_loss(tmp_path):
+    """What a layer adds to the loss is learned by, not only computed: gates of spectral frames tell their entropy."""
+    config = dataclasses.replace(tiny("class", tmp_path), label_smoothing=0.0)
+    config = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, backbone=dataclasses.replace(stack("spectral_frames"), dropout=0)),
+    )
+    data = prepare_labelled(config.data)
+    model = runs.build_recogniser(runs.resolved_config(config, data), data)
+    mixer = next(module for module in model.modules() if isinstance(module, SpectralFrames))
+    mixer.selector = None  # its choice is drawn anew in each pass
+    task = RecognitionTask(config, data)
+    batch = task.batch([task.items(8)[i] for i in range(8)])
+    logits = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    plain, uneven = torch.nn.functional.cross_entropy(logits, batch["labels"]), summed_aux_loss(model)
+    assert uneven is not None
+    assert uneven > 1e-6
+    gradients = torch.autograd.grad(uneven, list(mixer.gating.parameters()), allow_unused=True)
+    assert any(g is not None and g.abs().max() > 0 for g in gradients)
+    torch.testing.assert_close(task.loss(model, batch), plain + uneven)
 
 
 def test_numbers_are_learned_in_units_of_their_spread(tmp_path):

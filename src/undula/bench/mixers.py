@@ -147,6 +147,20 @@ def choices(case: MixerCase) -> Mapping[str, MixerChoice]:
     return {name: MixerChoice(name=name, options={}) for name in fitting}
 
 
+def left_out(case: MixerCase) -> dict[str, str]:
+    """Return registered mixers that a case of all of them has no room for, and why."""
+    if case.mixers is not None:
+        return {}
+    way = "back" if case.causal else "both ways"
+    reasons = {}
+    for name in sorted(set(MIXERS) - set(choices(case))):
+        traits = MIXERS[name].traits
+        looks = traits.causal if case.causal else traits.bidirectional
+        fits = f"its width is a multiple of {traits.width_multiple}"
+        reasons[name] = fits if looks else f"it does not look {way}"
+    return reasons
+
+
 def only(case: MixerCase, names: Sequence[str]) -> MixerCase:
     """Return the case with some of its mixers.
 

@@ -128,6 +128,8 @@ def _mixers(kind: str, cases: Mapping[str, MixerCase], usual: str, arguments: li
         for record in records
     ]
     console().print(table(head, rows, f"{kind}, x = times as fast as {records[0].config['peer']}, {_how(setting)}"))
+    for name, reason in bench.left_out(case).items():
+        console().print(f"without {name}: {reason}", soft_wrap=True)
     return SUCCESS
 
 

@@ -40,6 +40,7 @@ class SpectralFrames(Mixer):
         adaptive: heads learn that share, between 0.12 and 0.45, by frame.
         phase_aware: filters have a phase.
         cross_frequency: the selector compares each bin with the mean of all.
+        learned_fades: frames meet in learned slopes of complementary power, in place of a learned mix of windows.
         short_conv: taps of the short convolution.
         dropout: probability of dropping a band of a sample, in training.
 
@@ -65,13 +66,16 @@ class SpectralFrames(Mixer):
         adaptive: bool = True,
         phase_aware: bool = True,
         cross_frequency: bool = True,
+        learned_fades: bool = False,
         short_conv: int = 4,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.d_model = d_model
         self.gate = GatedProduct(d_model, short_conv)
-        self.frames = HierarchicalFFT(d_model, UNLIMITED, chunk_size, overlap_ratio, num_freq_bands)
+        self.frames = HierarchicalFFT(
+            d_model, UNLIMITED, chunk_size, overlap_ratio, num_freq_bands, learned_fades=learned_fades
+        )
         self.gating = AdvancedSpectralGating(d_model, num_heads, num_freq_bands, dropout, phase_aware=phase_aware)
         self.selector = None
         if sparsity is not None:

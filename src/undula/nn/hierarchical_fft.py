@@ -101,8 +101,10 @@ class HierarchicalFFT(nn.Module):
         """Return the `length` samples whose chunks have these spectra; what changed is faded into its neighbours.
 
         Raises:
-            ValueError: when so many chunks are not what `analysis` gives of such a length.
+            ValueError: when so many chunks or channels are not what `analysis` gives of such a length.
         """
+        if spectrum.shape[-1] != self.dim:
+            raise ValueError(f"a spectrum of {spectrum.shape[-1]} channels; wanted dim={self.dim}")
         wanted = frame_count(self._checked(length), self.chunk_size, self.hop_length), self.chunk_size // 2 + 1
         if spectrum.shape[1:3] != wanted:
             raise ValueError(
