@@ -1,13 +1,14 @@
 """Blocks on part of the harmonics: by zeros, gathered, behind a mask, in slices; and narrowed backbones."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.contract.cases import moved
 from undula.models.backbone import Backbone
-from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, SparsityConfig
+from undula.models.config import BackboneConfig, CodecConfig, ModelConfig, PyramidConfig, SparsityConfig
 from undula.models.language_model import build_language_model
 from undula.models.narrow import channels_of, narrowed, narrowed_parameters
 from undula.models.reduction import HarmonicReduction
@@ -171,6 +172,29 @@ def test_a_mask_fades_what_is_above_the_limit():
     assert torch.equal(model(ids()), whole)
 
 
+ASKED = ("dynamic_k", "gather", "settles")
+SETTLES, GATHERS = (SparsityConfig(k_ratio=0.5, min_k=2, **{name: True}) for name in ("settles", "gather"))
+UNORDERED, ORDERED = (CodecConfig(d_model=8, num_heads=0, ordered=ordered) for ordered in (False, True))
+
+
+def unlike(codec=UNORDERED, **more):
+    blocks = backbone(mixers=("phase_coherent",), block="phase_parallel")
+    return build_language_model(ModelConfig(family="wave", vocab_size=V, backbone=blocks, codec=codec, **more))
+
+
+def in_bands(codec=UNORDERED, **more):
+    pyramid = PyramidConfig(after=(1,), band_boundaries=(0.5,), band_num_layers=(1, 1))
+    blocks = replace(backbone(), pyramid=pyramid)
+    return build_language_model(ModelConfig(family="wave", vocab_size=V, backbone=blocks, codec=codec, **more))
+
+
+def test_harmonics_may_be_in_order_whatever_limits_them():
+    """Bands of a pyramid are bands of frequency then, at every position."""
+    for limit in ("none", "mask"):
+        waves = in_bands(codec=ORDERED, freq_limit=limit).waves(ids())
+        assert (waves.frequencies.diff(dim=-1) > 0).all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -186,6 +210,13 @@ def test_a_mask_fades_what_is_above_the_limit():
         (lambda: language_model().set_freq_limit(0.5), "freq_limit='none'"),
         (lambda: build_language_model(ModelConfig()).set_freq_limit(0.5), "only the family 'wave'"),
         (lambda: language_model(freq_limit="slice"), "freq_limit='slice' with codec.ordered=False"),
+        *((lambda name=name: SparsityConfig(**{name: True}), f"{name}=True with k_ratio=1") for name in ASKED),
+        (lambda: unlike(sparsity=SETTLES), "PhaseCoherentAttention does not say which of its parameters"),
+        (lambda: unlike(freq_limit="slice", codec=ORDERED), "PhaseCoherentAttention does not say which"),
+        (lambda: unlike(sparsity=GATHERS), "gathered channels have none of them"),
+        (lambda: in_bands(sparsity=SETTLES), "a backbone with pyramids cannot be narrowed"),
+        (lambda: in_bands(freq_limit="slice", codec=ORDERED), "a backbone with pyramids cannot be narrowed"),
+        (lambda: in_bands(sparsity=GATHERS), "gathered channels have none of them"),
     ],
 )
 def test_what_cannot_be_is_refused(call, message):

@@ -34,7 +34,7 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
 
     Args:
         model: a language model of the wave family with a selector whose blocks are 3 H wide.
-        keep: number of harmonics k; by default as many as the selector keeps.
+        keep: number of harmonics k; by default as many as the selector keeps; with a dynamic k, as it kept on average.
         d_ff: hidden width of the feed-forwards; by default all of it in a model that has settled, else it shrinks by as
             much as the stream, to a multiple of 8.
 
@@ -49,7 +49,10 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
             "compact needs blocks of all harmonics, in no fixed order: sparsity.gather, codec.ordered False"
         )
     total, hidden = selector.num_harmonics, config.backbone.d_ff
-    kept = selector.base_k if keep is None else keep
+    if wave.reduction is not None and wave.reduction.freq_limit is not None and wave.reduction.freq_limit < 1:
+        raise ValueError("compact needs a model whose curriculum has ended: its freq_limit is below 1")
+    usual = selector.base_k if selector.share is None else round(selector.ema_k.item())
+    kept = usual if keep is None else keep
     whole = d_ff is None and bool(settled.any())
     units = hidden if whole else min(hidden, max(8, 8 * round(hidden * kept / total / 8))) if d_ff is None else d_ff
     for name, number, most in (("keep", kept, total), ("d_ff", units, hidden)):

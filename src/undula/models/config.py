@@ -109,6 +109,11 @@ class SparsityConfig:
     weight: float = 0.01
     """Of the selector's loss, beside the nats per token."""
 
+    def __post_init__(self) -> None:
+        for name in ("dynamic_k", "gather", "settles"):
+            if self.k_ratio == 1 and getattr(self, name):
+                raise ValueError(f"{name}=True with k_ratio=1, which chooses nothing; take k_ratio=0.5, say")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PacketConfig:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import BackboneConfig
-from undula.models.narrow import channels_of, narrow_config, narrowed, narrowed_state
+from undula.models.narrow import channels_of, narrow_config, narrowed, narrowed_state, residual_axes
 from undula.names import unknown_name
 from undula.nn.frequency_mask import FrequencyMask
 from undula.nn.harmonic_gather import HarmonicGather
@@ -79,8 +79,26 @@ class HarmonicReduction(nn.Module):
         return {**self.__dict__, "selection": None}
 
     def blocks(self, config: BackboneConfig) -> BackboneConfig:
-        """Return the blocks that compute on what is left, given those that compute on all."""
+        """Return the blocks that compute on what is left, given those that compute on all.
+
+        Raises:
+            ValueError: for gathered blocks that read their channels as waves: after the gather's map they are none.
+        """
+        waves = config.pyramid.after or config.block == "phase_parallel" or "phase_coherent" in config.mixers
+        if self.gather is not None and waves:
+            raise ValueError(
+                "gather=True with a pyramid or phase coherence: gathered channels have no bands and phases"
+            )
         return config if self.gather is None else narrow_config(config, 3 * self.gather.kept)
+
+    def check(self, backbone: Backbone) -> None:
+        """Refuse a backbone that cannot be narrowed where it will have to be, before it is trained until then.
+
+        Raises:
+            ValueError: as `residual_axes` does.
+        """
+        if self.settled is not None or self.limit == "slice":
+            residual_axes(backbone)
 
     def set_freq_limit(self, freq_limit: float) -> None:
         """Let frequencies below a share of the band through; the limit is saved with the model.

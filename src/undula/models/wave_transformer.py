@@ -90,6 +90,8 @@ class WaveTransformer(nn.Module):
         self.wave_encoder = wave_encoder
         self.reduction = reduction
         self.backbone = Backbone(config if reduction is None else reduction.blocks(config))
+        if reduction is not None:
+            reduction.check(self.backbone)
         self.wave_decoder = wave_decoder
         # The codecs are the caller's, perhaps trained already: what makes them gives them their start values.
         initialise(self.backbone, config.num_layers)
