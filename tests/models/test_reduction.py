@@ -213,10 +213,10 @@ def test_harmonics_may_be_in_order_whatever_limits_them():
         *((lambda name=name: SparsityConfig(**{name: True}), f"{name}=True with k_ratio=1") for name in ASKED),
         (lambda: unlike(sparsity=SETTLES), "PhaseCoherentAttention does not say which of its parameters"),
         (lambda: unlike(freq_limit="slice", codec=ORDERED), "PhaseCoherentAttention does not say which"),
-        (lambda: unlike(sparsity=GATHERS), "gathered channels have none of them"),
+        (lambda: unlike(sparsity=GATHERS), "gathered channels have no bands and phases"),
         (lambda: in_bands(sparsity=SETTLES), "a backbone with pyramids cannot be narrowed"),
         (lambda: in_bands(freq_limit="slice", codec=ORDERED), "a backbone with pyramids cannot be narrowed"),
-        (lambda: in_bands(sparsity=GATHERS), "gathered channels have none of them"),
+        (lambda: in_bands(sparsity=GATHERS), "gathered channels have no bands and phases"),
     ],
 )
 def test_what_cannot_be_is_refused(call, message):

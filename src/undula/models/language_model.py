@@ -118,7 +118,7 @@ class WaveLanguageModel(LanguageModel):
         if self.reduction is None or self.reduction.selection is None:
             return others
         stats, self.reduction.selection = self.reduction.selection, None
-        chosen = self.sparsity_weight * self.sparsification(stats)["total"]
+        chosen = self.sparsity_weight * self.sparsification(stats, self.reduction.real)["total"]
         return chosen if others is None else chosen + others
 
     def set_freq_limit(self, freq_limit: float) -> None:
@@ -154,7 +154,7 @@ class WaveLanguageModel(LanguageModel):
             return None
         if self.reduction.settled is not None and self.reduction.settled.any():
             return self.reduction.settled.expand(*input_ids.shape, -1)
-        return self.reduction.selector.choose(self.waves(input_ids).to_representation()).chosen
+        return self.reduction.selector.choose(self.waves(input_ids).to_representation(), drawn=False).chosen
 
 
 @FAMILIES.register("wave_gpt")

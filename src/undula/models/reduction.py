@@ -40,7 +40,8 @@ class HarmonicReduction(nn.Module):
         ValueError: when `gather` or `settles` has no selector with a fixed k, or goes with "slice" or the other; for an
             unknown limit.
 
-    Attributes: selection, what the selector chose in the last forward pass (None before); keeps_statistics: also
+    Attributes: selection, what the selector chose in the last forward pass (None before), and real, its mask of real
+    positions (None: all are); keeps_statistics: also
     without gradients, when a loss has no use for it; freq_limit, a buffer; settled (H,), a buffer, which harmonics are
     left since `settle`, none before; present, the harmonics of a slice, None where the blocks have them all.
     """
@@ -72,6 +73,7 @@ class HarmonicReduction(nn.Module):
         self.register_buffer("settled", torch.zeros(num_harmonics, dtype=torch.bool) if settles else None)
         self.present: Tensor | None = None
         self.selection: Stats | None = None
+        self.real: PaddingMask | None = None
         self.keeps_statistics = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -151,7 +153,7 @@ class HarmonicReduction(nn.Module):
         if self.mask is not None and self.freq_limit is not None:
             x = self.mask(x, self.freq_limit)
         if self.selector is not None and (self.settled is None or self.present is None):
-            x, chosen = self._select(self.selector, x)
+            x, chosen = self._select(self.selector, x, attention_mask)
             if self.gather is not None:
                 return run(backbone, self.gather(x), partial(self.gather.scatter, chosen=chosen))
         if self.present is None:
@@ -173,13 +175,15 @@ class HarmonicReduction(nn.Module):
         present = torch.arange(self.num_harmonics) if self.present is None else self.present
         return channels_of(present.to(device), self.num_harmonics)
 
-    def _select(self, selector: AdaptiveHarmonicSelector, x: Sequence) -> tuple[Sequence, Float[Tensor, "B T H"]]:
+    def _select(
+        self, selector: AdaptiveHarmonicSelector, x: Sequence, attention_mask: PaddingMask | None
+    ) -> tuple[Sequence, Float[Tensor, "B T H"]]:
         """The representation with the chosen harmonics alone, and which they are."""
         if torch.is_grad_enabled() or self.keeps_statistics:
-            self.selection = selector.select(x)
+            self.selection, self.real = selector.select(x, attention_mask), attention_mask
             return selector.applied(x, self.selection), self.selection["selection_mask"]
-        chosen = selector.choose(x).chosen.to(x.dtype)
-        self.selection = None
+        chosen = selector.choose(x, attention_mask).chosen.to(x.dtype)
+        self.selection = self.real = None
         return x * chosen.repeat(1, 1, 3), chosen
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from undula.ops.topk import gumbel_like, hard_topk, logit_of_share, soft_topk
-from undula.shapes import Sequence
+from undula.shapes import PaddingMask, Sequence
 from undula.wave import parts_of
 
 MOMENTUM = 0.99
@@ -106,36 +106,44 @@ class AdaptiveHarmonicSelector(nn.Module):
         straight = stats["soft_mask"] - stats["soft_mask"].detach()
         return wave_repr * (stats["selection_mask"] + straight.to(wave_repr.dtype)).repeat(1, 1, 3)
 
-    def choose(self, wave_repr: Sequence) -> Choice:
+    def choose(
+        self, wave_repr: Sequence, attention_mask: PaddingMask | None = None, *, drawn: bool | None = None
+    ) -> Choice:
         """Return what is kept of each position, without the relaxation, which takes longer than the choice itself.
+
+        Args:
+            wave_repr: frequencies, amplitudes and phases.
+            attention_mask: 1 = real position; others count in no average.
+            drawn: with noise, and counted in the running averages; None: in training.
 
         Raises:
             ValueError: when the representation is not 3 H wide.
         """
+        drawn = self.training if drawn is None else drawn
         sizes = parts_of(wave_repr, self.num_harmonics)[1].abs()
         scores = self.score(wave_repr) + sizes / (sizes.mean(-1, keepdim=True) + EPS)
         draws = scores / self.temperature
-        if self.training:
+        if drawn:
             draws = draws + self.noise * gumbel_like(draws)
         wanted = self._wanted(wave_repr)
         k = wanted.detach().round().long()
         chosen = hard_topk(draws, k)
-        if self.training:
-            self._average(k.float().mean(), chosen)
+        if drawn:
+            self._average(k, chosen, attention_mask)
         return Choice(scores, draws, wanted, k, chosen)
 
-    def select(self, wave_repr: Sequence) -> Stats:
-        """Return what is chosen at each position, and how it came about.
+    def select(self, wave_repr: Sequence, attention_mask: PaddingMask | None = None) -> Stats:
+        """Return what is chosen at each position, and how it came about; arguments as for `choose`.
 
         Returns:
             importance_scores (B, T, H); selection_mask (B, T, H) of 0 and 1, without gradient; soft_mask (B, T, H), its
             relaxation, and expected_k (B, T), both with gradient; actual_k_mean, sparsity = 1 - k / H, their running
             averages ema_k and ema_sparsity; with a dynamic k also k_values (B, T).
         """
-        scores, draws, wanted, k, chosen = self.choose(wave_repr)
+        scores, draws, wanted, k, chosen = self.choose(wave_repr, attention_mask)
         # Towards the whole number that is used, so that values and gradients speak of the same choice.
         soft = soft_topk(draws, wanted + (k - wanted).detach())
-        mean_k = k.float().mean()
+        mean_k = _mean(k.float(), attention_mask)
         stats = {
             "importance_scores": scores,
             "selection_mask": chosen.to(wave_repr.dtype),
@@ -155,10 +163,19 @@ class AdaptiveHarmonicSelector(nn.Module):
         return self.min_k + torch.sigmoid(self.share(x)[..., 0]) * (self.num_harmonics - self.min_k)
 
     @torch.no_grad()
-    def _average(self, mean_k: Tensor, chosen: Tensor) -> None:
+    def _average(self, k: Tensor, chosen: Tensor, attention_mask: PaddingMask | None) -> None:
+        mean_k, use = _mean(k.float(), attention_mask), _mean(chosen.to(self.ema_use.dtype), attention_mask)
         self.ema_k.lerp_(mean_k.to(self.ema_k.dtype), 1 - MOMENTUM)
         self.ema_sparsity.lerp_(1 - mean_k.to(self.ema_sparsity.dtype) / self.num_harmonics, 1 - MOMENTUM)
-        self.ema_use.lerp_(chosen.to(self.ema_use.dtype).mean((0, 1)), 1 - MOMENTUM)
+        self.ema_use.lerp_(use, 1 - MOMENTUM)
+
+
+def _mean(values: Float[Tensor, "B T *rest"], attention_mask: PaddingMask | None) -> Float[Tensor, "*rest"]:
+    """The mean over all positions, or over real ones."""
+    if attention_mask is None:
+        return values.mean((0, 1))
+    real = attention_mask.to(values.dtype)
+    return torch.einsum("bt,bt...->...", real, values) / real.sum().clamp_min(1)
 
 
 def _check(num_harmonics: int, d_model: int, k_ratio: float, temperature: float, min_k: int) -> None:
