@@ -90,6 +90,24 @@ def test_what_is_not_plain_pcm_needs_the_extra_and_is_read_with_it(tmp_path, mon
         audio.read_audio(path)
 
 
+def test_a_compressed_recording_is_read(tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(800) / 8000)
+    soundfile.write(tmp_path / "a.flac", np.stack([tone, -0.5 * tone], 1), 8000)
+    samples, rate = audio.read_audio(tmp_path / "a.flac")
+    assert (rate, samples.shape) == (8000, (2, 800))
+    np.testing.assert_allclose(samples.numpy(), [tone, -0.5 * tone], atol=1e-4)
+
+
+def test_a_rate_that_cannot_be_is_refused(tmp_path):
+    path = write_wav(tmp_path / "a.wav", np.zeros(9))
+    content = bytearray(path.read_bytes())
+    content[24:28] = bytes(4)  # where the header says the rate
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.wav says 0 samples per second; its header is damaged"):
+        audio.read_audio(path)
+
+
 def test_values_that_are_not_finite_and_bad_paths_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF")

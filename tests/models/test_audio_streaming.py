@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from undula.models.audio_codec import AudioCodec
+from undula.models.audio_layers import check_sound
 from undula.models.config import AudioCodecConfig
 from undula.models.wave_transformer import WaveTransformer
 from undula.wave import Wave
@@ -148,6 +149,22 @@ def test_what_does_not_go_together_is_refused():
         part(sound(1, 8), torch.tensor([8]), state=state)
     with pytest.raises(ValueError, match="target_length=8 with a state: a stream has no end"):
         part.decoder(sound(1, 2, 15), target_length=8, state=state.decoder)
+
+
+def test_what_is_no_sound_is_refused():
+    part, broken = codec(), sound(1, 64)
+    broken[0, 20] = float("nan")
+    lengths = torch.tensor([16])
+    for refuse in (check_sound, part.encoder):
+        with pytest.raises(ValueError, match=r"audio has shape \(1, 2, 64\), wanted \(batch, samples\)"):
+            refuse(sound(1, 2, 64))
+        with pytest.raises(ValueError, match="audio is torch.int16; wanted samples between -1 and 1"):
+            refuse(torch.zeros(1, 64, dtype=torch.int16))
+    with pytest.raises(ValueError, match="audio holds NaN or infinity"):
+        part(broken)
+    with pytest.raises(ValueError, match="audio holds NaN or infinity"):
+        part(broken, state=part.init_state(1, dtype=torch.float64))
+    assert torch.isfinite(part(broken, lengths)).all()  # beyond the end nobody listens
 
 
 def test_a_fresh_codec_gives_steady_tones_back():

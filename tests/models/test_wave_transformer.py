@@ -136,6 +136,9 @@ def test_a_backbone_of_ones_own():
     assert len(model.layers) == 3
     with pytest.raises(ValueError, match="backbone.d_model=12 is not 3 x num_harmonics=24"):
         transformer(num_harmonics=8, backbone=config)
+    wave = torch.zeros(1, 5, 24)
+    with pytest.raises(ValueError, match="got waves of 8 harmonics, 24 channels; wanted 4, 12"):
+        transformer().forward_from_wave(wave)
 
 
 def test_heads_that_do_not_divide_are_refused():

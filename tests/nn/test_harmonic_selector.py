@@ -52,9 +52,15 @@ def test_every_parameter_learns_where_k_is_dynamic():
 
 def test_gradients_are_those_of_a_choice_of_k():
     """Of a softmax, which sums to 1, they would be about k times too small."""
-    built, x = selector(moved=False, use_dynamic_k=False, k_ratio=0.5).eval(), waves().requires_grad_()
-    stats = built.select(x)
-    torch.testing.assert_close(stats["soft_mask"].sum(-1), torch.full((2, 6), 6.0, dtype=torch.float64))
+    built = selector(moved=False, use_dynamic_k=False, k_ratio=0.5, temperature=0.7).eval()
+    stats = built.select(waves())
+    soft, scores = stats["soft_mask"], stats["importance_scores"]
+    torch.testing.assert_close(soft.sum(-1), torch.full((2, 6), 6.0, dtype=torch.float64))
+    direction = torch.randn(2, 6, H, dtype=torch.float64)
+    (found,) = torch.autograd.grad((direction * soft).sum(), scores)
+    slope = (soft * (1 - soft)).detach() / 0.7
+    want = slope * (direction - (slope * direction).sum(-1, keepdim=True) / slope.sum(-1, keepdim=True))
+    torch.testing.assert_close(found, want)
 
 
 def test_the_temperature_decides_how_random_the_choice_is():

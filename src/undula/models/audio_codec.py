@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from undula.mixers.base import State
 from undula.models.audio_decoder import AudioDecoderState, AudioWaveDecoder
 from undula.models.audio_encoder import AudioEncoderState, AudioWaveEncoder
-from undula.models.audio_layers import before_end
+from undula.models.audio_layers import before_end, check_sound
 from undula.models.config import AudioCodecConfig
 from undula.wave import Wave
 
@@ -61,7 +61,11 @@ class AudioCodec(nn.Module):
         Args:
             audio: samples between -1 and 1.
             lengths: samples of each row that are real; None: all.
+
+        Raises:
+            ValueError: as `check_sound` does.
         """
+        check_sound(audio)
         if lengths is not None:
             audio = torch.where(before_end(lengths, audio.shape[1]), audio, 0.0)
         wave = self.encoder(F.pad(audio, (0, self.latency)), causal=True)

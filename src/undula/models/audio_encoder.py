@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undula.mixers.base import State
-from undula.models.audio_layers import FrameLayers, before_end, frame_mask
+from undula.models.audio_layers import FrameLayers, before_end, check_finite, check_sound, frame_mask
 from undula.models.backbone import States
 from undula.nn.filterbank import TriangleFilterBank
 from undula.ops.phase import cos_sin, phase_of
@@ -91,7 +91,7 @@ class AudioWaveEncoder(nn.Module):
 
     def forward(
         self,
-        audio: Float[Tensor, "*shape"],
+        audio: Tensor,
         attention_mask: PaddingMask | None = None,
         causal: bool = False,
         *,
@@ -109,15 +109,14 @@ class AudioWaveEncoder(nn.Module):
             state: from `init_state` or an earlier call.
 
         Raises:
-            ValueError: when `audio` has not two axes, the mask not one entry for each frame, or a state is joined by a
-                mask or lengths.
+            ValueError: as `check_sound` and `check_finite`; when the mask has not one entry for each frame, or a state
+                is joined by a mask or lengths.
         """
-        if audio.ndim != 2:
-            raise ValueError(f"audio has shape {tuple(audio.shape)}, wanted (batch, samples); mix channels down first")
+        check_sound(audio)
         if state is not None:
             if lengths is not None:
                 raise ValueError("lengths with a state: a stream has no end; leave them out")
-            return self._continue(audio, state)
+            return self._continue(check_finite(audio), state)
         steps = 1 + audio.shape[1] // self.hop_length
         if lengths is not None:
             audio = torch.where(before_end(lengths, audio.shape[1]), audio, 0.0)
@@ -126,7 +125,9 @@ class AudioWaveEncoder(nn.Module):
             real = frame_mask(attention_mask, steps)
             audio = torch.where(self._real_samples(real, audio.shape[1]), audio, 0.0)
         before = self.n_fft if causal else self.n_fft // 2
-        wave, _ = self._waves(F.pad(audio, (before + 1, self.n_fft - before)), causal, attention_mask, None)
+        wave, _ = self._waves(
+            F.pad(check_finite(audio), (before + 1, self.n_fft - before)), causal, attention_mask, None
+        )
         return wave
 
     def init_state(

@@ -64,6 +64,31 @@ def frame_mask(attention_mask: PaddingMask, steps: int) -> Bool[Tensor, "B T"]:
     return attention_mask.bool()
 
 
+def check_sound(audio: Tensor) -> None:
+    """Refuse what is no batch of recordings.
+
+    Raises:
+        ValueError: for another number of axes, and for whole numbers.
+    """
+    if audio.ndim != 2:
+        raise ValueError(f"audio has shape {tuple(audio.shape)}, wanted (batch, samples); mix channels down first")
+    if not audio.is_floating_point():
+        raise ValueError(
+            f"audio is {audio.dtype}; wanted samples between -1 and 1, such as audio / 32768 of 16-bit ones"
+        )
+
+
+def check_finite(audio: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+    """Return the samples that are heard; refuse NaN, which a transform spreads over a whole frame.
+
+    Raises:
+        ValueError: for NaN or infinity; on the CPU alone, where asking costs little.
+    """
+    if audio.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.isfinite(audio).all():
+        raise ValueError("audio holds NaN or infinity; repair the recording or leave it out")
+    return audio
+
+
 def before_end(lengths: Int[Tensor, " B"], steps: int) -> Bool[Tensor, "B T"]:
     """Return which of the positions 0 .. steps - 1 lie before each row's length."""
     return torch.arange(steps, device=lengths.device) < lengths[:, None]

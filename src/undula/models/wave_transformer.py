@@ -162,14 +162,25 @@ class WaveTransformer(nn.Module):
             causal, attention_mask: as in `forward`.
             state: of the blocks and the decoder; the new state is then returned too.
             on_layer: called with each layer's index and residual stream.
+
+        Raises:
+            ValueError: for waves of another number of harmonics.
         """
         x = wave.to_representation() if isinstance(wave, Wave) else wave
+        if x.shape[-1] != self.input_dim:
+            raise ValueError(
+                f"got waves of {x.shape[-1] / 3:g} harmonics, {x.shape[-1]} channels; wanted {self.input_dim // 3}, "
+                f"{self.input_dim}: give encoder and transformer the same num_harmonics"
+            )
         inner, last = (None, None) if state is None else (state[:-1], state[-1])
         blocks = self.backbone if self.reduction is None else partial(self.reduction, self.backbone)
-        x = blocks(x, causal, attention_mask, state=inner, on_layer=on_layer)
         new: tuple[State, ...] = ()
-        if inner is not None:
-            x, new = x
+        if inner is None:
+            x = blocks(x, causal, attention_mask, on_layer=on_layer)
+        elif x.shape[1]:
+            x, new = blocks(x, causal, attention_mask, state=inner, on_layer=on_layer)
+        else:  # a stream of sound has had no whole frame yet
+            new = inner
         decoded = self.wave_decoder(x, attention_mask=attention_mask, **_accepted(self.wave_decoder, causal, last))
         if last is None:
             return decoded
