@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from undula.experiments.pictures import filter_pictures, learning, wave_pictures, waves_of
+from undula.experiments.pictures import curriculum_pictures, filter_pictures, learning, wave_pictures, waves_of
 from undula.experiments.run import load_run, read_metrics
 from undula.models.config import BackboneConfig
 from undula.models.senses_config import VisionEncoderConfig
@@ -27,6 +27,16 @@ def test_waves_are_those_of_the_encoder(trained):
     alone = run.model.model.transformer.wave_encoder(input_ids=torch.tensor([[65]]))
     np.testing.assert_allclose(wave.frequencies[0], alone.frequencies[0, 0].detach(), rtol=1e-5)
     assert not wave.frequencies.requires_grad
+
+
+def test_a_curriculum_is_drawn_as_it_was():
+    lines = [{"step": 10, "freq_limit": 0.3}, {"step": 10, "validation_loss": 2.0}, {"step": 20, "freq_limit": 0.5}]
+    figure = curriculum_pictures(lines)["frequency limit"]
+    limit, score = (ax.lines[0] for ax in figure.axes)
+    assert (limit.get_xdata().tolist(), limit.get_ydata().tolist()) == ([10, 20], [0.3, 0.5])
+    assert (score.get_xdata().tolist(), score.get_ydata().tolist()) == ([10], [2.0])
+    assert len(curriculum_pictures(lines[::2])["frequency limit"].axes) == 1
+    assert curriculum_pictures([{"step": 10, "loss": 2.0}]) == {}
 
 
 def test_which_pictures_there_are(trained, plain):

@@ -1,5 +1,6 @@
 """The curriculum: the schedule by its formula, delays that count, and training that keeps the limit."""
 
+import json
 import math
 
 import matplotlib.pyplot as plt
@@ -111,6 +112,10 @@ def test_the_limit_is_in_checkpoints_and_a_resumed_run_goes_on_bit_for_bit(tmp_p
     folder = tmp_path / "run" / "checkpoints" / "step-12"
     kept = load_file(folder / "model.safetensors")[LIMIT].item()
     assert 0.2 < kept < 1
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if "loss" in line]
+    assert lines[0]["freq_limit"] == pytest.approx(0.2)
+    assert lines[-1]["freq_limit"] == pytest.approx(whole.model.model.reduction.freq_limit.item())
     present = UndulaForCausalLM.from_pretrained(folder).model.reduction.present
     assert (None if present is None else present.tolist()) == (None if limit == "mask" else [0, 1, 2, 3, 4, 5])
     resumed = tiny_trainer(config, tmp_path / "again")

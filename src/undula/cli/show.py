@@ -114,8 +114,13 @@ def show_waves(screen: Console, name: str | None, out: str | None) -> None:
         model = late_import("undula.experiments.recognition").load_recogniser(Path(name)).model
         figures = pictures.filter_pictures(model)
     else:
-        loaded = late_import("undula.experiments.run").load_run(Path(name))
-        figures = {**pictures.wave_pictures(loaded, _passage(loaded)), **pictures.filter_pictures(loaded.model)}
+        runs = late_import("undula.experiments.run")
+        loaded, lines = runs.load_run(Path(name)), runs.read_metrics(Path(name))
+        figures = {
+            **pictures.wave_pictures(loaded, _passage(loaded)),
+            **pictures.filter_pictures(loaded.model),
+            **pictures.curriculum_pictures(lines),
+        }
     if not figures:
         raise ValueError(
             f"the model of {name} has neither waves nor long filters; show one of family wave, or with fft_conv or "

@@ -12,6 +12,7 @@ from undula.mixers.grid_filter import GridFilter
 from undula.models.language_model import LanguageModel
 from undula.nn.damped_filter import DampedHarmonics
 from undula.training.records import Line
+from undula.viz.curriculum import curriculum
 from undula.viz.curves import Learning
 from undula.viz.filters import impulse_responses, poles
 from undula.viz.grid_filters import grid_filters
@@ -66,6 +67,19 @@ def wave_pictures(run: Run, ids: Sequence[int], shown: int = PASSAGE) -> dict[st
         "spectrogram of a passage": passage_spectrogram(wave[:shown], tokens),
         **chosen,
     }
+
+
+def curriculum_pictures(lines: Sequence[Line]) -> dict[str, Figure]:
+    """Return the picture of a run's frequency curriculum, delays included; none for a run without."""
+    limits, scores = _points(lines, "freq_limit"), _points(lines, "validation_loss")
+    return {"frequency limit": curriculum(limits, scores)} if limits else {}
+
+
+def _points(lines: Sequence[Line], key: str) -> list[tuple[float, float]]:
+    """Steps and values of what was measured at some of them."""
+    return [
+        (step, value) for line in lines if (step := line["step"]) is not None and (value := line.get(key)) is not None
+    ]
 
 
 def filter_pictures(model: nn.Module) -> dict[str, Figure]:

@@ -169,6 +169,12 @@ class Curriculum(TrainerCallback):
             patience=config.patience,
         )
         self.models: list[LanguageModel] = []
+        self.limit: float | None = None
+
+    def take(self) -> dict[str, float]:
+        """Return the limit of the last step, once."""
+        limit, self.limit = self.limit, None
+        return {} if limit is None else {"freq_limit": limit}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -184,8 +190,9 @@ class Curriculum(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Set the limit for the step that follows."""
+        self.limit = self.schedule.get_freq_limit(state.global_step)
         for model in self.models:
-            model.set_freq_limit(self.schedule.get_freq_limit(state.global_step))
+            model.set_freq_limit(self.limit)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Let a score that does not improve delay the schedule."""

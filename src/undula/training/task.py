@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast, TrainerCallback
 from undula.training.objective import Means
 from undula.training.records import RunProgress
 
-NEWS = ("evolution_", "spectral_")
+NEWS = ("evolution_", "freq_limit", "spectral_")
 """What the names of numbers begin with that callbacks tell."""
 
 
