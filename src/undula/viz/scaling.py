@@ -43,5 +43,5 @@ def scaling(series: Mapping[str, Sequence[tuple[int, float]]], quantity: str) ->
     known = sorted({step for points in series.values() for step, _ in points})
     ax.set_xticks(known, [f"{step:,}" for step in known])
     ax.minorticks_off()
-    ax.legend(loc="upper left", fontsize=10, ncols=2)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=10)
     return figure
