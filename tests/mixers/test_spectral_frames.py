@@ -103,7 +103,7 @@ def test_sizes_and_calls_that_cannot_be_are_refused():
         SpectralFrames(8, 3)
     with pytest.raises(ValueError, match="overlap_ratio=0.7; wanted above 0"):
         SpectralFrames(8, 2, overlap_ratio=0.7)
-    with pytest.raises(ValueError, match="length=0; wanted 1"):
+    with pytest.raises(ValueError, match="got a sequence of 0 steps; wanted at least 1"):
         mixer()(signal(0), False)
     with pytest.raises(ValueError, match="call it with causal=False and without a state"):
         mixer()(signal(3))

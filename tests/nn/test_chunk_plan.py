@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from undula.nn.chunk_plan import LEAST, MOST, ModeSelector
+from undula.nn.chunk_plan import ModeSelector
+from undula.nn.shares import LEAST, MOST
 
 
 def scores(seed=0, modes=10):

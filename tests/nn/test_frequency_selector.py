@@ -6,7 +6,8 @@ import torch
 
 from tests.contract.cases import moved
 from tests.reference import spectrum as reference
-from undula.nn.frequency_selector import LEAST, MOST, AdaptiveFrequencySelector, _soft
+from undula.nn.frequency_selector import AdaptiveFrequencySelector, _soft
+from undula.nn.shares import LEAST, MOST
 from undula.ops.bins import scatter_bins
 from undula.ops.spectral_gate import magnitudes
 

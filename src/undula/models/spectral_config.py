@@ -13,7 +13,7 @@ from undula.models.senses_config import (
     VisionEncoderConfig,
 )
 from undula.names import unknown_name
-from undula.nn.chunk_plan import LEAST, MOST
+from undula.nn.shares import LEAST, MOST
 
 
 class LayerType(StrEnum):

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from undula.nn.chunk_plan import LEAST, MOST, ChunkPlan, ModeSelector, Plans, Sums
+from undula.nn.chunk_plan import ChunkPlan, ModeSelector, Plans, Sums
+from undula.nn.shares import LEAST, MOST
 from undula.ops.chunk_harmonics import (
     absorbed,
     carried,

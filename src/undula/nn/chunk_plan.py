@@ -9,15 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undula.nn.norms import RMSNorm
+from undula.nn.shares import LEAST, MOST
 from undula.ops.kernel_attention import elu_plus_one
 from undula.ops.spectral_bands import log_bands
 from undula.ops.topk import soft_topk
 
 FEATURES = 8
 """Width of a head's queries, keys and values."""
-
-LEAST, MOST = 0.12, 0.45
-"""Range of the share of modes that a head keeps when it learns it."""
 
 Plans = Float[Tensor, "B C1 N P"]
 Sums = Float[Tensor, "B C1 N R R1"]

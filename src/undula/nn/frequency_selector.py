@@ -7,7 +7,7 @@ from einops import rearrange
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor, nn
 
-from undula.nn.chunk_plan import LEAST, MOST
+from undula.nn.shares import LEAST, MOST
 from undula.ops.bins import cosine_patterns, gather_bins, pooled, stretched
 from undula.ops.spectral_gate import bins_of, magnitudes
 from undula.ops.topk import gumbel_like, hard_topk, logit_of_share, soft_topk
