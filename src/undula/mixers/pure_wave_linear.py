@@ -62,18 +62,15 @@ class PureWaveLinearAttention(Mixer):
         x, real = silenced(x, attention_mask)
         given = isinstance(state, PureWaveLinearState)
         past = state if given else self.init_state(len(x), device=x.device, dtype=x.dtype)
-        y, after = in_pieces(self._resume, x, real, past) if causal else self._mixed(x, real, past, linear_attention)
+        y, after = in_pieces(self._mixed, x, real, past) if causal else self._mixed(x, real, past, linear_attention)
         return (y, after) if given else y
-
-    def _resume(self, x: Tensor, real: Tensor | None, past: PureWaveLinearState) -> tuple[Tensor, PureWaveLinearState]:
-        return self._mixed(x, real, past, causal_linear_attention)
 
     def _mixed(
         self,
         x: Tensor,
         real: Tensor | None,
         past: PureWaveLinearState,
-        attend: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+        attend: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = causal_linear_attention,
     ) -> tuple[Tensor, PureWaveLinearState]:
         positions, seen = real_positions(real, past.seen, x)
         q, k, v = self.heads(x, positions)

@@ -41,9 +41,9 @@ class HarmonicReduction(nn.Module):
             unknown limit.
 
     Attributes: selection, what the selector chose in the last forward pass (None before), and real, its mask of real
-    positions (None: all are); keeps_statistics: also
-    without gradients, when a loss has no use for it; freq_limit, a buffer; settled (H,), a buffer, which harmonics are
-    left since `settle`, none before; present, the harmonics of a slice, None where the blocks have them all.
+    positions (None: all are); keeps_statistics: also without gradients, when a loss has no use for it; freq_limit, a
+    buffer; settled (H,), a buffer, which harmonics are left since `settle`, none before; present, the harmonics of a
+    slice, None where the blocks have them all.
     """
 
     freq_limit: Tensor | None
@@ -78,7 +78,7 @@ class HarmonicReduction(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # What was chosen hangs on the graph of a forward pass, which cannot be copied and is nobody else's.
-        return {**self.__dict__, "selection": None}
+        return {**self.__dict__, "selection": None, "real": None}
 
     def blocks(self, config: BackboneConfig) -> BackboneConfig:
         """Return the blocks that compute on what is left, given those that compute on all.
