@@ -43,6 +43,7 @@ class PlainLanguageModel(LanguageModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.vocab_size = config.vocab_size
         self.embedding = nn.Embedding(config.vocab_size, config.backbone.d_model)
         self.backbone = Backbone(config.backbone)
         self.head = nn.Linear(config.backbone.d_model, config.vocab_size, bias=False)
@@ -57,7 +58,7 @@ class PlainLanguageModel(LanguageModel):
         on_layer: LayerHook | None = None,
     ) -> Logits | tuple[Logits, States]:
         """Return scores; see `LanguageModel.forward`."""
-        check_tokens(input_ids, self.embedding.num_embeddings)
+        check_tokens(input_ids, self.vocab_size)
         x = self.backbone(self.embedding(input_ids), True, attention_mask, state=state, on_layer=on_layer)
         if state is None:
             return self.head(x)
