@@ -28,6 +28,13 @@ def test_what_follows_a_past_is_the_end_of_the_whole(steps):
     assert torch.autograd.gradcheck(lambda x, w: continued_conv(x[..., 4:], x[..., :4], w, bias), (x, weight))
 
 
+def test_a_long_piece_is_not_copied_to_meet_its_past():
+    x, past = torch.randn(1, 4096, 8).transpose(1, 2), torch.randn(1, 8, 4)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        continued_conv(x, past, torch.randn(8, 5), torch.randn(8))
+    assert sum(max(0, event.self_cpu_memory_usage) for event in profile.events()) < 1.2 * 4 * x.numel()
+
+
 def test_the_last_tap_is_the_present():
     weight, bias = torch.tensor([[0.0, 0.0, 1.0]]), torch.zeros(1)
     x = torch.randn(1, 1, 8)

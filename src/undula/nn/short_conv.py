@@ -35,7 +35,8 @@ class CausalConv(nn.Module):
     ) -> tuple[Float[Tensor, "B C T"], Float[Tensor, "B C L"]]:
         """Return the next piece of the filtered sequence and the inputs to keep for the piece after it."""
         y = continued_conv(x, past, self.weight, self.bias)
-        return y, torch.cat([past, x], dim=-1)[..., x.shape[-1] :]
+        kept = past.shape[-1]
+        return y, torch.cat([past[..., x.shape[-1] :], x[..., max(0, x.shape[-1] - kept) :]], dim=-1)
 
     def no_past(self, batch_size: int, device: torch.device | None, dtype: torch.dtype | None) -> Tensor:
         """Return the inputs before the first position: zeros."""
