@@ -87,6 +87,15 @@ def test_thousands_of_steps_stream_in_single_precision(monkeypatch, name, option
     assert max(held) <= (held[0] if name == "spectral_gate" else 4 * 8 * (3 * 1024 + online_conv.LEAF + 3))
 
 
+def test_filters_are_made_once_for_all_pieces_of_a_sequence(monkeypatch):
+    monkeypatch.setattr(base, "PIECE", 64)
+    mixer, asked = SpectralFilter(6, num_filters=3, filter_length=32), []
+    made = mixer.filter.impulse_response
+    monkeypatch.setattr(mixer.filter, "impulse_response", lambda length: asked.append(length) or made(length))
+    mixer(torch.randn(1, 3 * 64, 6))
+    assert asked == [32]
+
+
 IN_PIECES = sorted(name for name in MIXERS if MIXERS[name].traits.bounded_state or name == "spectral_filter")
 
 

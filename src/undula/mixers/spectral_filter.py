@@ -1,6 +1,7 @@
 """Gated convolution with mixtures of fixed spectral filters: by FFT, and in streams by online convolution."""
 
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from jaxtyping import Float
@@ -84,16 +85,19 @@ class SpectralFilter(Mixer):
     ) -> Sequence | tuple[Sequence, State]:
         """Filter and gate; see `Mixer.forward`. causal=False adds the same filters run backwards."""
         real = None if attention_mask is None else attention_mask.bool()
+        resume = partial(self._resume, cache(self.filter.impulse_response))
         if isinstance(state, SpectralFilterState):
-            return in_pieces(self._resume, x, real, state)
+            return in_pieces(resume, x, real, state)
         if causal and is_long(x):
-            return in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))[0]
+            return in_pieces(resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))[0]
         q, u, _ = self.gate(x, real, None)
         return self.out_proj(q * self.filter(u, causal).transpose(1, 2))
 
-    def _resume(self, x: Tensor, real: Tensor | None, state: SpectralFilterState) -> tuple[Tensor, SpectralFilterState]:
+    def _resume(
+        self, filters: online_conv.Filters, x: Tensor, real: Tensor | None, state: SpectralFilterState
+    ) -> tuple[Tensor, SpectralFilterState]:
         q, u, short = self.gate(x, real, state.short)
-        y, past = self.filter.resume(u, (state.recent, state.blocks))
+        y, past = self.filter.resume(u, (state.recent, state.blocks), filters)
         return self.out_proj(q * y.transpose(1, 2)), SpectralFilterState(short, *past)
 
     def init_state(

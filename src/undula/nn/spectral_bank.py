@@ -63,8 +63,14 @@ class SpectralBank(nn.Module):
         return causal_conv(u, h) if causal else two_sided_conv(u, h)
 
     def resume(
-        self, u: Float[Tensor, "B C T"], past: online_conv.Past
+        self, u: Float[Tensor, "B C T"], past: online_conv.Past, filters: online_conv.Filters
     ) -> tuple[Float[Tensor, "B C T"], online_conv.Past]:
-        """Return the next piece of a filtered sequence, in the type of u, and the past after it."""
-        y, past = online_conv.resume(u.to(past[0].dtype), self.impulse_response, self.length, past)
+        """Return the next piece of a filtered sequence, in the type of u, and the past after it.
+
+        Args:
+            u: inputs.
+            past: from `online_conv.nothing` or an earlier piece.
+            filters: `impulse_response`, or what remembers what that has returned, where there are several pieces.
+        """
+        y, past = online_conv.resume(u.to(past[0].dtype), filters, self.length, past)
         return y.to(u.dtype), past

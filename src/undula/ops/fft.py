@@ -93,6 +93,20 @@ def two_sided_conv(u: Float[Tensor, "B C T"], h: Float[Tensor, "C L"]) -> Float[
     return causal_conv(u, h) + causal_conv(u.flip(-1), h).flip(-1) - (h[:, :1] * u).to(u.dtype)
 
 
+def conv_blocks(
+    u: Float[Tensor, "B C T"], h: Float[Tensor, "C L"], before: Float[Tensor, "B C L"] | None = None
+) -> tuple[Float[Tensor, "B C T"], Float[Tensor, "B C L"]]:
+    """Return `causal_conv` of whole blocks, and what they add to as many outputs after them; in float32 or float64.
+
+    Args:
+        u: inputs, a multiple of L of them.
+        h: filters.
+        before: what earlier inputs add to the first L outputs; None: nothing.
+    """
+    y, after = by_channels(_conv_blocks, 1, u, before, h)
+    return y, after
+
+
 def cyclic_conv(u: Float[Tensor, "B C T"], h: Float[Tensor, "C L"], points: int) -> Float[Tensor, "B C P"]:
     """Return the convolution of two signals that repeat after `points` steps, in float32 or float64.
 
@@ -109,9 +123,15 @@ def _causal_conv(u: Tensor, h: Tensor) -> tuple[Tensor]:
     length, taps = u.shape[-1], h.shape[-1]
     if taps >= length:
         return (conv_rows(u, h[:, :length]),)
-    blocks = F.pad(u, (0, -length % taps)).unflatten(-1, (-1, taps))
-    now, later = conv_rows(blocks, h[:, None], 2 * taps).split(taps, dim=-1)
-    return ((now + F.pad(later[:, :, :-1], (0, 0, 1, 0))).flatten(-2)[..., :length],)
+    y, _ = _conv_blocks(F.pad(u, (0, -length % taps)), None, h)
+    return (y[..., :length],)
+
+
+def _conv_blocks(u: Tensor, before: Tensor | None, h: Tensor) -> tuple[Tensor, Tensor]:
+    taps = h.shape[-1]
+    now, later = conv_rows(u.unflatten(-1, (-1, taps)), h[:, None], 2 * taps).split(taps, dim=-1)
+    first = torch.zeros_like(later[:, :, :1]) if before is None else before[:, :, None]
+    return (now + torch.cat([first, later[:, :, :-1]], dim=2)).flatten(-2), later[:, :, -1]
 
 
 def conv_rows(

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from undula.ops.fft import causal_conv, cyclic_conv
+from undula.ops.fft import causal_conv, conv_blocks, cyclic_conv
 
 LEAF = 32
 """Size of the smallest block; newer inputs are summed one by one."""
@@ -44,30 +44,40 @@ def resume(u: Float[Tensor, "B C T"], filters: Filters, taps: int, past: Past) -
         taps: length of h; what lies further back adds nothing, and is forgotten.
         past: from `nothing` or an earlier call. It is not changed: it can be continued more than once.
     """
+    done, largest = [], _largest(taps)
+    while u.shape[-1]:
+        recent, blocks = past
+        aligned = not recent.shape[-1] and all(ahead.shape[-1] == largest for _, ahead in blocks)
+        if aligned and u.shape[-1] >= largest:
+            y, past = _whole_blocks(u, filters, largest, blocks)
+        elif aligned and not blocks and u.shape[-1] > LEAF:
+            y, past = causal_conv(u, filters(u.shape[-1])), _remembered(u, filters, largest)
+        else:
+            y, past = _piece(u, filters, largest, past)
+        done.append(y)
+        u = u[..., y.shape[-1] :]
+    return (done[0] if len(done) == 1 else torch.cat(done, dim=-1)), past
+
+
+def _whole_blocks(u: Tensor, filters: Filters, largest: int, blocks: tuple[Block, ...]) -> tuple[Tensor, Past]:
+    """As many of the next outputs as fill blocks of the largest size, and the past after them: what the last adds."""
+    h = filters(largest)
+    whole = u[..., : u.shape[-1] // largest * largest]
+    before = blocks[0][1] if blocks else None
+    y, ahead = conv_blocks(whole, F.pad(h, (0, largest - h.shape[-1])), before)
+    ahead = ahead.contiguous()  # a view would keep all that it is a part of
+    return y, (ahead[..., :0], ((ahead[..., :0], ahead),))
+
+
+def _piece(u: Tensor, filters: Filters, largest: int, past: Past) -> tuple[Tensor, Past]:
+    """The next outputs up to the end of a leaf or a block, and the past after them."""
     recent, blocks = past
-    if _at_once(recent, blocks, u.shape[-1], _largest(taps)):
-        y = causal_conv(u, filters(u.shape[-1]))
-        for _, ahead in blocks:
-            y = y + F.pad(ahead, (0, u.shape[-1] - ahead.shape[-1]))
-        return y, _remembered(u, filters, taps)
-    done, start = [], 0
-    while start < u.shape[-1]:
-        size = _next_size(recent.shape[-1], blocks, u.shape[-1] - start, _largest(taps))
-        piece = u[..., start : start + size]
-        window = torch.cat([recent, piece], dim=-1)
-        y = _latest(window, filters(window.shape[-1]), size)
-        done.append(y + _coming(blocks, recent.shape[-1], size))
-        full = window.shape[-1] >= LEAF
-        recent, blocks = (window[..., :0], _joined(blocks, window, filters, taps)) if full else (window, blocks)
-        start += size
-    return torch.cat(done, dim=-1), (recent, blocks)
-
-
-def _at_once(recent: Tensor, blocks: tuple[Block, ...], steps: int, largest: int) -> bool:
-    """Whether the next inputs need nothing of the past but what one block of the largest size adds, or nothing."""
-    if recent.shape[-1] or len(blocks) > 1:
-        return False
-    return steps >= largest == blocks[0][1].shape[-1] if blocks else steps > LEAF
+    size = _next_size(recent.shape[-1], blocks, u.shape[-1], largest)
+    window = torch.cat([recent, u[..., :size]], dim=-1)
+    y = _latest(window, filters(window.shape[-1]), size) + _coming(blocks, recent.shape[-1], size)
+    if window.shape[-1] < LEAF:
+        return y, (window, blocks)
+    return y, (window[..., :0], _joined(blocks, window, filters, largest))
 
 
 def _latest(window: Tensor, h: Tensor, size: int) -> Tensor:
@@ -105,9 +115,9 @@ def _coming(blocks: tuple[Block, ...], recent: int, size: int) -> Tensor | float
     return total
 
 
-def _joined(blocks: tuple[Block, ...], inputs: Tensor, filters: Filters, taps: int) -> tuple[Block, ...]:
+def _joined(blocks: tuple[Block, ...], inputs: Tensor, filters: Filters, largest: int) -> tuple[Block, ...]:
     """The blocks with one more, joined with those of equal size."""
-    largest, kept = _largest(taps), list(blocks)
+    kept = list(blocks)
     while kept and kept[-1][1].shape[-1] == inputs.shape[-1] < largest:
         inputs = torch.cat([kept.pop()[0], inputs], dim=-1)
     if inputs.shape[-1] == largest:
@@ -123,14 +133,11 @@ def _block(inputs: Tensor, filters: Filters, largest: int) -> Block:
     return (inputs if size < largest else inputs[..., :0]), ahead
 
 
-def _remembered(u: Tensor, filters: Filters, taps: int) -> Past:
-    """The past after the first inputs, without their outputs."""
-    length, largest = u.shape[-1], _largest(taps)
-    start = length // largest * largest
-    blocks = [_block(u[..., start - largest : start], filters, largest)] if start else []
-    size = largest // 2
+def _remembered(u: Tensor, filters: Filters, largest: int) -> Past:
+    """The past after the first inputs, fewer than the largest block has, without their outputs."""
+    blocks, start, size = [], 0, largest // 2
     while size >= LEAF:
-        if length - start >= size:
+        if u.shape[-1] - start >= size:
             blocks.append(_block(u[..., start : start + size], filters, largest))
             start += size
         size //= 2
