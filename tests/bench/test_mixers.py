@@ -1,5 +1,6 @@
 """Every registered mixer is measured, and a wrong one shows in its error."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -140,9 +141,10 @@ def test_bfloat16_is_coarser(way):
 
 
 def test_what_would_take_too_long_is_not_run_and_says_so(monkeypatch):
-    monkeypatch.setattr("undula.bench.mixers._probed", lambda case, setting: {m: (8, 1.0) for m in names})
+    monkeypatch.setattr("undula.bench.mixers._probed", lambda *_: copy.deepcopy(probed))
     case = only(MixerCase(d_model=16, num_heads=2, lengths=(32, 8)), ["attention", "fft_conv"])
     names = [PEER, CONV, "attention", "fft_conv"]
+    probed = {"forward": {m: (8, 0.25) for m in names}, "backward": {m: (8, 1.0) for m in names}}
     records = bench_mixers("small", case, SETTING, memory=False, limit=7.0)
     cells = {(r.config["length"], r.config["model"]): r.figures for r in records}
     assert set(cells) == {(length, m) for length in (8, 32) for m in names}
@@ -154,7 +156,9 @@ def test_what_would_take_too_long_is_not_run_and_says_so(monkeypatch):
     )
     cells = {r.config["model"]: r.figures for r in records}
     assert cells[PEER]["skipped"] == cells["attention"]["skipped"] == "would take about 16 s"
-    assert cells["attention"]["forward"]["seconds"] is None
+    # Of attention, sixteen seconds are too many; the four of a pass forward are not.
+    assert (cells["attention"]["forward"]["seconds"] > 0, cells["attention"]["backward"]["seconds"]) == (True, None)
+    assert cells["fft_conv"]["forward"]["ratio"] > 0
     assert cells["attention"]["backward"]["ratio"] is None
     # Four seconds are allowed, six passes of errors are not.
     assert cells["fft_conv"]["backward"]["seconds"] > 0
@@ -180,7 +184,6 @@ def test_records_are_there_as_soon_as_a_length_is_done(monkeypatch):
 
 def test_rounds_take_ten_times_the_limit_at_most():
     most = BenchSetting(repeats=5)
-    # 4/3 of 90 seconds a round.
-    assert [fewer_rounds(most, [30.0, 60.0], limit).repeats for limit in (1000.0, 60.0, 30.0, 1.0)] == [5, 5, 2, 1]
-    assert fewer_rounds(most, [30.0, 60.0], 36.0).repeats == 3
+    assert [fewer_rounds(most, [40.0, 80.0], limit).repeats for limit in (1000.0, 60.0, 30.0, 1.0)] == [5, 5, 2, 1]
+    assert fewer_rounds(most, [40.0, 80.0], 36.0).repeats == 3
     assert fewer_rounds(most, [], 1.0) == most

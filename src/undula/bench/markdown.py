@@ -103,10 +103,10 @@ def growth(points: Sequence[tuple[int, float]], least: int = 16384) -> float | N
 
 
 def _mixer_cell(figures: dict[str, Any], timed: str = "backward") -> str:
-    if "skipped" in figures:
-        # The time that it says is of both passes.
-        return figures["skipped"] if timed == "backward" else "not run"
     found = figures[timed]
+    if found["seconds"] is None:
+        # The time that a record tells is of both passes.
+        return figures["skipped"] if timed == "backward" else "not run"
     ratio = "" if found["ratio"] is None else f" ({found['ratio']:.2f})"
     return f"{found['seconds'] * 1e3:,.1f}{ratio}, {megabytes(found['peak_bytes'])}"
 

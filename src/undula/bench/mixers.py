@@ -20,10 +20,13 @@ from undula.mixers.base import MIXERS, Mixer, build_mixer, find_mixer
 from undula.names import unknown_name
 
 LIMIT = 60.0
-"""Seconds that one pass forward and backward may take; what would take longer is not run, and says so."""
+"""Seconds that one pass may take, forward or forward and backward; what would take longer is not run, and says so."""
 
 PROBE = 1024
 """Steps at which a mixer is timed first, to know what longer ones would take."""
+
+WAYS = ("forward", "backward")
+"""What is timed: a pass forward, and one forward and backward."""
 
 NOTHING = {"seconds": None, "ratio": None, "ratios": {}, "peak_bytes": None}
 
@@ -40,8 +43,8 @@ def bench_mixers(
 
     Figures: time forward, and forward and backward; how many times faster than each peer; rise of the peak of memory;
     largest error of output and input gradient against the same mixer in float64, over their root mean square. Where a
-    pass would take too long, `skipped` says how long, and the figures are null; so are errors, which take six passes.
-    Long sequences have fewer rounds, as many as take about ten times the limit.
+    pass would take too long, its figures are null; so are errors, which take six passes. `skipped` says how long a pass
+    forward and backward would have taken. Long sequences have fewer rounds, as many as take ten times the limit.
 
     Args:
         name: the case's name, for the records.
@@ -49,7 +52,7 @@ def bench_mixers(
         setting: how to measure.
         memory: measure the peak of memory too, each in a process of its own.
         kind: kind of measurement that the records name.
-        limit: seconds that a pass forward and backward may take.
+        limit: seconds that a pass may take.
 
     Raises:
         ValueError: when the limit is not positive.
@@ -58,12 +61,14 @@ def bench_mixers(
         raise ValueError(f"limit={limit}; wanted a positive number of seconds")
     known, date = _probed(case, setting), now()
     for length in sorted(case.lengths):
-        expected = {mixer: _expected(mixer, case, point, length) for mixer, point in known.items()}
-        here = fewer_rounds(setting, [seconds for seconds in expected.values() if seconds <= limit], limit)
+        expected = {way: {m: _expected(m, case, point, length) for m, point in known[way].items()} for way in WAYS}
+        passes = [seconds for way in WAYS for seconds in expected[way].values() if seconds <= limit]
+        here = fewer_rounds(setting, passes, limit)
         found = _at_length(name, case, length, here, memory, expected, limit)
         for config, figures in found:
-            if figures["backward"]["seconds"] is not None:
-                known[config["model"]] = length, figures["backward"]["seconds"]
+            for way in WAYS:
+                if figures[way]["seconds"] is not None:
+                    known[way][config["model"]] = length, figures[way]["seconds"]
         yield from make_records(kind, found, here, date=date)
 
 
@@ -72,20 +77,26 @@ def fewer_rounds(setting: BenchSetting, passes: Sequence[float], limit: float) -
 
     Args:
         setting: how to measure, with the most rounds.
-        passes: seconds of each contestant's pass forward and backward; a pass forward takes a third of that.
+        passes: seconds of each that is run in a round.
         limit: seconds.
     """
-    rounds = int(10 * limit / (4 / 3 * sum(passes))) if passes else setting.repeats
+    rounds = int(10 * limit / sum(passes)) if passes else setting.repeats
     return dataclasses.replace(setting, repeats=max(1, min(setting.repeats, rounds)))
 
 
-def _probed(case: MixerCase, setting: BenchSetting) -> dict[str, tuple[int, float]]:
-    """A short length, and the seconds of one pass of every contestant."""
+def _probed(case: MixerCase, setting: BenchSetting) -> dict[str, dict[str, tuple[int, float]]]:
+    """For each way: a short length, and the seconds of one pass of every contestant."""
     steps, once = min(PROBE, *case.lengths), dataclasses.replace(setting, repeats=1, warmup=1)
     with measuring(setting):
         x = _input(case, steps, setting)
-        runs = {m: Contestant(_backward(_build(m, case, steps, setting), x, setting)) for m in contestants(case)}
-        return {mixer: (steps, timing.median) for mixer, timing in interleaved(runs, once).items()}
+        built = {mixer: _build(mixer, case, steps, setting) for mixer in contestants(case)}
+        times = {way: interleaved(_passes(built, way, x, setting), once) for way in WAYS}
+    return {way: {mixer: (steps, timing.median) for mixer, timing in found.items()} for way, found in times.items()}
+
+
+def _passes(built: Mapping[str, nn.Module], way: str, x: Tensor, setting: BenchSetting) -> dict[str, Contestant]:
+    run = _forward if way == "forward" else _backward
+    return {name: Contestant(run(mixer, x, setting)) for name, mixer in built.items()}
 
 
 def _expected(mixer: str, case: MixerCase, known: tuple[int, float], length: int) -> float:
@@ -106,31 +117,31 @@ def _at_length(
     length: int,
     setting: BenchSetting,
     memory: bool,
-    expected: Mapping[str, float],
+    expected: Mapping[str, Mapping[str, float]],
     limit: float,
 ) -> list[tuple[Config, Config]]:
-    chosen = choices(case)
-    running = [mixer for mixer in contestants(case) if expected[mixer] <= limit]
+    chosen, x = choices(case), _input(case, length, setting)
+    times, errors = {}, {}
     with measuring(setting):
-        built = {mixer: _build(mixer, case, length, setting) for mixer in running}
-        x = _input(case, length, setting)
-        forward = {m: Contestant(_forward(built[m], x, setting)) for m in running}
-        both = {m: Contestant(_backward(built[m], x, setting)) for m in running}
-        times, times_both = interleaved(forward, setting), interleaved(both, setting)
-        errors = {m: _errors(built[m], x, setting) for m in running if 6 * expected[m] <= limit}
+        for way in WAYS:
+            running = [mixer for mixer in contestants(case) if expected[way][mixer] <= limit]
+            built = {mixer: _build(mixer, case, length, setting) for mixer in running}
+            times[way] = interleaved(_passes(built, way, x, setting), setting)
+        errors = {m: _errors(built[m], x, setting) for m in running if 6 * expected[way][m] <= limit}
     sizes = {k: v for k, v in to_dict(case).items() if k not in ("lengths", "mixers", "peers")}
     measured = []
     for mixer in contestants(case):
-        figures: Config = {"error": None, "gradient_error": None, "forward": NOTHING, "backward": NOTHING}
-        if mixer in running:
-            for way, found in (("forward", times), ("backward", times_both)):
+        output_error, gradient_error = errors.get(mixer, (None, None))
+        figures: Config = {"error": output_error, "gradient_error": gradient_error}
+        for way, found in times.items():
+            figures[way] = NOTHING
+            if mixer in found:
                 peak = _peak(mixer, case, length, way == "backward", setting) if memory else None
-                ratios = {peer: speedup(found[mixer], found[peer]) for peer in case.peers if peer in running}
+                ratios = {peer: speedup(found[mixer], found[peer]) for peer in case.peers if peer in found}
                 shown = {"ratio": ratios.get(case.peers[0]), "ratios": ratios, "peak_bytes": peak}
                 figures[way] = {**found[mixer].figures(), **shown}
-            figures["error"], figures["gradient_error"] = errors.get(mixer, (None, None))
-        else:
-            figures["skipped"] = f"would take about {expected[mixer]:,.0f} s"
+        if mixer not in times["backward"]:
+            figures["skipped"] = f"would take about {expected['backward'][mixer]:,.0f} s"
         options = dict(chosen[mixer].options) if mixer in chosen else {}
         config = {"case": name, "model": mixer, "options": options, "peer": case.peers[0], "length": length, **sizes}
         measured.append((config, figures))

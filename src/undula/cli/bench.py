@@ -363,7 +363,7 @@ def _pass(record: Record, way: str) -> tuple[float | str, float | str, str]:
     if figures is None:
         return "", "", ""
     if figures["seconds"] is None:
-        return record.figures["skipped"], "", ""
+        return record.figures["skipped"] if way == "backward" else "not run", "", ""
     ratio = figures["ratio"]
     return 1e3 * figures["seconds"], "" if ratio is None else ratio, _megabytes(figures["peak_bytes"])
 
