@@ -7,8 +7,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from undula.mixers.base import state_bytes
 from undula.mixers.hierarchical_fft import HierarchicalFFTMixer
 from undula.nn import chunk_memory
+from undula.nn.chunk_plan import ChunkPlan
 
-OPTIONS = [{}, {"sparsity": 0.4}, {"adaptive": True}]
+OPTIONS = [{}, {"sparsity": 0.4}, {"adaptive": True}, {"sparsity": 0.4, "phase_aware": False, "cross_frequency": False}]
 
 
 def made(dtype=torch.float64, **options):
@@ -155,3 +156,24 @@ def test_poles_are_the_same_in_single_precision():
 def test_a_share_that_no_adaptive_head_can_begin_with_is_refused(sparsity):
     with pytest.raises(ValueError, match=f"sparsity={sparsity}; adaptive heads keep 0.12 to 0.45 of their modes"):
         HierarchicalFFTMixer(8, 2, sparsity=sparsity, adaptive=True)
+
+
+def test_without_phases_a_chunk_sets_sizes_alone():
+    for phase_aware in (True, False):
+        mixer = made(phase_aware=phase_aware)
+        _, state = mixer(rows(41), state=mixer.init_state(2))
+        gains, _ = mixer.memory._gains(state.plan[:, None])
+        assert (gains[:, 0].std() > 0, gains[:, 1].abs().max() > 0) == (True, phase_aware)
+
+
+@pytest.mark.parametrize("cross_frequency", [True, False])
+def test_without_crossing_the_score_of_a_mode_is_its_own_power(cross_frequency):
+    plan = ChunkPlan(8, 2, 6, 4, 2, True, cross_frequency=cross_frequency).double()
+    power = torch.rand(2, 6, 3, 5, 4, dtype=torch.float64)
+    frequency, past = torch.rand(2, 6, dtype=torch.float64), plan.no_past(3, power.device, power.dtype)
+    louder = power.clone()
+    louder[1, 2] += 1
+    before, after = (plan(given, frequency, *past)[0][..., -6:] for given in (power, louder))
+    changed = (before != after).any((0, 1))
+    assert changed.sum() == (12 if cross_frequency else 1)
+    assert changed[1, 2]

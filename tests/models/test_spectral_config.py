@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from undula.models.backbone import build_block
 from undula.models.spectral_config import LayerType, ModalityType, SpectralConfig
 
 SMALL = {"vocab_size": 40, "embed_dim": 16, "hidden_dim": 32, "num_layers": 4, "num_heads": 4, "max_seq_len": 512}
@@ -35,8 +36,8 @@ EFFECTS = {
     "tie_word_embeddings": ({}, False),
     "use_hierarchical_fft": ({"layer_type": "dense", "causal": False}, False),
     "use_adaptive_sparsity": ({}, False),
-    "use_phase_aware": ({"causal": False}, False),
-    "use_cross_frequency": ({"causal": False}, False),
+    "use_phase_aware": ({}, False),
+    "use_cross_frequency": ({}, False),
     "chunk_size": ({}, 32),
     "use_moe": ({}, True),
     "num_experts": ({"use_moe": True}, 4),
@@ -56,6 +57,20 @@ def test_every_field_is_read(name):
     given = {key: other for key, other in beside.items() if key != "causal"}
     before, after = small(**given), small(**{**given, name: value})
     assert before.model(causal=causal) != after.model(causal=causal)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("kind", ["dense", "sparse", "adaptive", "multiscale", "moe", "hybrid"])
+def test_phases_and_choices_change_what_is_learned(kind, causal):
+    """Parameters that go: angles of filters everywhere; what frequencies say of each other, where any are chosen."""
+
+    def parameters(**changes):
+        blocks = [build_block(small(layer_type=kind, **changes).backbone(causal=causal), layer) for layer in range(4)]
+        return sum(p.numel() for block in blocks for p in block.parameters())
+
+    assert parameters(use_phase_aware=False) < parameters()
+    choosing = kind in ("sparse", "adaptive")
+    assert (parameters(use_cross_frequency=False) < parameters()) == choosing
 
 
 def test_what_is_sensed_is_read_by_its_encoder():

@@ -89,3 +89,18 @@ def test_every_filter_decays():
     h = DampedHarmonics(16, 8).impulse_response(20_000)
     assert h.isfinite().all()
     assert h[:, -100:].abs().max() < 1e-3 * h.abs().max()
+
+
+def test_without_phases_all_harmonics_are_cosines():
+    bank = DampedHarmonics(3, 4, phase_aware=False, memory=1e3).double()
+    plain = torch.stack([bank.gain[..., 0], torch.zeros_like(bank.gain[..., 0])], dim=-1)
+    decay, frequency, gain = bank._parts(bank.gain)
+    assert torch.equal(gain, plain)
+    want = definition(*(t.detach().numpy() for t in (decay, frequency, plain)), 9)
+    want[:, 0] += bank.direct.detach().numpy()
+    np.testing.assert_allclose(bank.impulse_response(9).detach().numpy(), want, atol=1e-12)
+    u = torch.randn(2, 3, 9, dtype=torch.float64)
+    y, _ = bank.resume(u, bank.silence(2, None, None))
+    torch.testing.assert_close(y, bank(u), atol=1e-12, rtol=0)
+    assert bank.gain.grad_fn is None
+    assert bank.gain.shape == (3, 4, 1)

@@ -41,6 +41,8 @@ class HierarchicalFFTMixer(Mixer):
         sparsity: share of its harmonics that each head keeps in each chunk, in (0, 1]; None: all.
         adaptive: heads learn that share, between 0.12 and 0.45.
         short_conv: taps of the short convolution.
+        phase_aware: the chunks before set the phases of gains too, not their sizes alone.
+        cross_frequency: which harmonics are kept depends on the bands of all; False: on the power of each alone.
 
     Raises:
         ValueError: when heads do not divide the width, or a number is out of range.
@@ -64,11 +66,14 @@ class HierarchicalFFTMixer(Mixer):
         sparsity: float | None = None,
         adaptive: bool = False,
         short_conv: int = 4,
+        phase_aware: bool = True,
+        cross_frequency: bool = True,
     ) -> None:
         super().__init__()
         self.d_model = d_model
         self.gate = GatedProduct(d_model, short_conv)
-        self.memory = ChunkMemory(d_model, num_heads, num_modes, chunk_size, num_freq_bands, sparsity, adaptive)
+        sizes = d_model, num_heads, num_modes, chunk_size, num_freq_bands
+        self.memory = ChunkMemory(*sizes, sparsity, adaptive, phase_aware, cross_frequency)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
     def forward(

@@ -36,6 +36,7 @@ class SpectralGate(Mixer):
         num_bands: bands of timescales in each head.
         num_modes: damped harmonics in each filter.
         short_conv: taps of the short convolution.
+        phase_aware: the phases of harmonics are learned; False: all are cosines.
 
     Raises:
         ValueError: where the heads have unequal widths, or fewer channels than bands.
@@ -47,7 +48,14 @@ class SpectralGate(Mixer):
     traits = Traits(bounded_state=True, cost="T", source="Poli et al., Hyena Hierarchy, arXiv 2302.10866; own bands")
 
     def __init__(
-        self, d_model: int, num_heads: int, *, num_bands: int = 4, num_modes: int = 8, short_conv: int = 4
+        self,
+        d_model: int,
+        num_heads: int,
+        *,
+        num_bands: int = 4,
+        num_modes: int = 8,
+        short_conv: int = 4,
+        phase_aware: bool = True,
     ) -> None:
         super().__init__()
         if d_model % num_heads:
@@ -61,7 +69,7 @@ class SpectralGate(Mixer):
             )
         self.gate = GatedProduct(d_model, short_conv)
         band = torch.arange(d_model) % self.head_width % num_bands
-        self.filter = DampedHarmonics(d_model, num_modes, band=band, num_bands=num_bands)
+        self.filter = DampedHarmonics(d_model, num_modes, band=band, num_bands=num_bands, phase_aware=phase_aware)
         self.band_gate = nn.Linear(d_model, num_heads * num_bands, bias=False)
         self.threshold = nn.Parameter(torch.zeros(num_heads))
         self.out_proj = nn.Linear(d_model, d_model, bias=False)

@@ -78,8 +78,8 @@ class SpectralConfig:
         use_hierarchical_fft: sparse, adaptive and multiscale layers, and all layers of encoders, transform in chunks;
             False: whole sequences, which leaves no modes to choose and no chunks to compare.
         use_adaptive_sparsity: heads of adaptive layers learn how much they keep; False: `sparsity`.
-        use_phase_aware: filters turn phases, too; in encoders.
-        use_cross_frequency: the choice of frequencies depends on how they go together; in encoders.
+        use_phase_aware: filters turn phases, too, and not only sizes.
+        use_cross_frequency: which frequencies are kept depends on how they go together, in sparse and adaptive layers.
         chunk_size: positions of a chunk; never more than max_seq_len, and in language models never more than 32.
         modality: what the model reads, a `ModalityType` or its name.
         vision_patch_size: side of an image's patches in pixels.
@@ -229,7 +229,7 @@ def _mixer(config: SpectralConfig, causal: bool) -> tuple[str, dict[str, Any]]:
     """The mixer of a layer and its options: the one place that knows."""
     kind = config.layer_type
     if not config.use_hierarchical_fft or (causal and kind not in CHUNKED):
-        return "spectral_gate", {}
+        return "spectral_gate", {"phase_aware": config.use_phase_aware}
     longest = min(config.max_seq_len, LONGEST_CHUNK) if causal else config.max_seq_len
     options: dict[str, Any] = {
         "chunk_size": min(config.chunk_size, longest),
@@ -238,9 +238,9 @@ def _mixer(config: SpectralConfig, causal: bool) -> tuple[str, dict[str, Any]]:
     }
     if kind == LayerType.MULTISCALE:
         options["num_freq_bands"] = SCALES
+    options["phase_aware"], options["cross_frequency"] = config.use_phase_aware, config.use_cross_frequency
     if causal:
         return "hierarchical_fft", options
-    options["phase_aware"], options["cross_frequency"] = config.use_phase_aware, config.use_cross_frequency
     return "spectral_frames", {**options, "dropout": config.dropout}
 
 

@@ -68,6 +68,8 @@ class ChunkMemory(nn.Module):
         num_bands: bands of frequency that summaries distinguish.
         sparsity: share of the modes that are kept, in (0, 1]; None: all.
         adaptive: each head learns its share, between 0.12 and 0.45, from `sparsity` or from the middle on.
+        phase_aware: chunks set angles too; False: theta is 0.
+        cross_frequency: what the past says of all bands counts in the choice of modes; False: each mode's power alone.
 
     Raises:
         ValueError: when heads do not divide the width, or a number is out of range.
@@ -82,6 +84,8 @@ class ChunkMemory(nn.Module):
         num_bands: int,
         sparsity: float | None,
         adaptive: bool,
+        phase_aware: bool = True,
+        cross_frequency: bool = True,
     ) -> None:
         super().__init__()
         _check(d_model, num_heads, num_modes, chunk_size, num_bands)
@@ -92,7 +96,10 @@ class ChunkMemory(nn.Module):
         self.gain = nn.Parameter(SMALL * torch.randn(num_heads, 2, num_modes, width) / math.sqrt(2 * num_modes))
         self.direct = nn.Parameter(torch.ones(num_heads, width))
         selects = adaptive or sparsity is not None
-        self.plan = ChunkPlan(d_model, num_heads, num_modes, num_bands, numbers=3 if selects else 2)
+        self.phase_aware = phase_aware
+        self.plan = ChunkPlan(
+            d_model, num_heads, num_modes, num_bands, 1 + phase_aware, selects, cross_frequency=cross_frequency
+        )
         self.selector: ModeSelector | None = None
         if selects:
             share = (LEAST + MOST) / 2 if sparsity is None else sparsity
@@ -221,10 +228,11 @@ class ChunkMemory(nn.Module):
     ) -> tuple[Float[Tensor, "N 2 K B C"], Int[Tensor, "N K B C"] | None]:
         """Gains of the modes of each chunk, or of the K that may be kept and which these are."""
         plan = rearrange(plans, "b c n (p m) -> p b c n m", m=self.modes)
-        size, angle = (LIMIT * torch.tanh(plan[0] / LIMIT)).exp(), plan[1]
+        size = (LIMIT * torch.tanh(plan[0] / LIMIT)).exp()
+        angle = plan[1] if self.phase_aware else torch.zeros_like(size)
         kept = None
         if self.selector is not None:
-            share, kept = self.selector(plan[2])
+            share, kept = self.selector(plan[-1])
             size, angle = size.gather(-1, kept) * share, angle.gather(-1, kept)
             kept = rearrange(kept, "b c n k -> n k b c")
         pairs = torch.stack([size * angle.cos(), size * angle.sin()])

@@ -33,16 +33,30 @@ class ChunkPlan(nn.Module):
         num_heads: heads.
         num_modes: modes of each head.
         num_bands: bands of frequency.
-        numbers: planned numbers for each mode; with three of them, the third is added to the logarithm of its power.
+        numbers: what the past plans for each mode.
+        scored: the last number of a plan says how much a mode counts: the logarithm of its power, and what the past
+            plans for it.
+        cross_frequency: False: that score is the power alone, so that no mode's depends on the others.
     """
 
-    def __init__(self, d_model: int, num_heads: int, num_modes: int, num_bands: int, numbers: int) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        num_modes: int,
+        num_bands: int,
+        numbers: int,
+        scored: bool = False,
+        cross_frequency: bool = True,
+    ) -> None:
         super().__init__()
-        self.heads, self.modes, self.num_bands, self.numbers = num_heads, num_modes, num_bands, numbers
+        self.heads, self.modes, self.num_bands, self.scored = num_heads, num_modes, num_bands, scored
+        planned = numbers + (scored and cross_frequency)
+        self.not_planned = (numbers + scored - planned) * num_modes
         self.band_scales = nn.Parameter(torch.ones(num_bands, d_model) / num_bands)
         self.norm = RMSNorm(d_model)
         self.in_proj = nn.Linear(d_model, 3 * num_heads * FEATURES, bias=False)
-        self.to_plan = nn.Parameter(0.1 * torch.randn(num_heads, FEATURES, numbers * num_modes))
+        self.to_plan = nn.Parameter(0.1 * torch.randn(num_heads, FEATURES, planned * num_modes))
 
     def forward(
         self,
@@ -68,7 +82,8 @@ class ChunkPlan(nn.Module):
         all_sums = torch.cat([sums[:, None], pairs], 1).cumsum(1)
         counted = torch.einsum("bcnr,bcnrs->bcns", elu_plus_one(q), all_sums[:, 1:])
         plans = torch.einsum("bcnr,nrp->bcnp", counted[..., :-1] / counted[..., -1:], self.to_plan.to(counted.dtype))
-        if self.numbers == 3:
+        plans = F.pad(plans, (0, self.not_planned))
+        if self.scored:
             loud = rearrange(power.mean(-1).log1p(), "n m b c -> b c n m")
             plans = torch.cat([plans[..., : -self.modes], plans[..., -self.modes :] + loud], -1)
         return torch.cat([plan[:, None], plans], 1), all_sums
@@ -76,7 +91,8 @@ class ChunkPlan(nn.Module):
     def no_past(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the sums and the plan before the first chunk: zeros."""
         sums = torch.zeros(batch_size, self.heads, FEATURES, FEATURES + 1, device=device, dtype=dtype)
-        return sums, torch.zeros(batch_size, self.heads, self.to_plan.shape[-1], device=device, dtype=dtype)
+        width = self.to_plan.shape[-1] + self.not_planned
+        return sums, torch.zeros(batch_size, self.heads, width, device=device, dtype=dtype)
 
 
 class ModeSelector(nn.Module):

@@ -37,6 +37,7 @@ class DampedHarmonics(nn.Module):
         memory: steps that the last harmonic of every filter remembers at the start, loudly and without oscillation, so
             that something far away can be recalled; its frequency counts in 1 / memory radians per step, or one update
             would turn it by many radians over such a distance. 0: it is like the others.
+        phase_aware: the harmonics have phases of their own; False: all are cosines, c_m is real.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class DampedHarmonics(nn.Module):
         band: Int[Tensor, " C"] | None = None,
         num_bands: int = 1,
         memory: float = 0.0,
+        phase_aware: bool = True,
     ) -> None:
         super().__init__()
         if memory < 0:
@@ -60,12 +62,13 @@ class DampedHarmonics(nn.Module):
         across = torch.arange(channels)[:, None] / max(channels - 1, 1)
         self.frequency = nn.Parameter(math.pi * torch.rand(channels, modes) * across)
         size, angle = SMALL * torch.randn(channels, modes) / math.sqrt(modes), 2 * math.pi * torch.rand(channels, modes)
-        self.gain = nn.Parameter(torch.stack([size * angle.cos(), size * angle.sin()], dim=-1))
+        pairs = torch.stack([size * angle.cos(), size * angle.sin()], dim=-1)
+        self.gain = nn.Parameter(pairs if phase_aware else size[..., None])
         self.direct = nn.Parameter(torch.ones(channels))
         if memory:
             with torch.no_grad():
                 self.log_decay[:, -1], self.frequency[:, -1] = -math.log(memory), 0.0
-                self.gain[:, -1] = torch.stack([LOUD * torch.randn(channels), torch.zeros(channels)], dim=-1)
+                self.gain[:, -1] = F.pad(LOUD * torch.randn(channels)[:, None], (0, self.gain.shape[-1] - 1))
 
     @property
     def modes(self) -> int:
@@ -78,7 +81,8 @@ class DampedHarmonics(nn.Module):
         frequency = self.frequency.to(dtype)
         if self.memory:
             frequency = torch.cat([frequency[:, :-1], frequency[:, -1:] / self.memory], dim=1)
-        return self.log_decay.to(dtype).exp(), frequency, self.gain.to(dtype)
+        gain = F.pad(self.gain.to(dtype), (0, 2 - self.gain.shape[-1]))
+        return self.log_decay.to(dtype).exp(), frequency, gain
 
     def impulse_response(self, length: int) -> Float[Tensor, "C T"]:
         """Return the first `length` values of every filter."""
