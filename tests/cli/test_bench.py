@@ -17,6 +17,7 @@ def test_measuring_and_the_table(tmp_path, capsys, monkeypatch):
     assert main(["bench", "pyramid", "tiny", *quick]) == 0
     assert main(["bench", "sparsity", "tiny", *quick]) == 0
     assert main(["bench", "pieces", "tiny", *quick]) == 0
+    assert main(["bench", "transforms", "tiny", *quick]) == 0
     assert main(["bench", "wavelet", "tiny", "--memory", "false", *quick]) == 0
     assert main(["bench", "phase", "tiny", "--memory", "false", *quick]) == 0
     output = capsys.readouterr().out
@@ -28,6 +29,7 @@ def test_measuring_and_the_table(tmp_path, capsys, monkeypatch):
         "single scale",
         "all harmonics",
         "PyWavelets",
+        "matrix products",
         "cosine grouped",
     )
     for shown in (*peers, f"added to {tmp_path / 'train.jsonl'}"):
@@ -77,7 +79,7 @@ def test_help(capsys):
     assert "undula bench MEASUREMENT" in said
     for kind in ("train", "mixers", "decode", "optimizers", "phase", "pyramid", "sparsity", "wave-gpt", "table"):
         assert f"\n  {kind} " in said
-    for kind in ("needle", "copy", "plot", "codec", "wavelet", "pieces"):
+    for kind in ("needle", "copy", "plot", "codec", "wavelet", "pieces", "transforms"):
         assert f"\n  {kind} " in said
 
 

@@ -5,7 +5,7 @@ import torch
 
 from undula.mixers.fft_conv import FFTConv
 from undula.ops import dft
-from undula.ops.fft import causal_conv, irfft, rfft, transforms_by_matmul
+from undula.ops.fft import _wants_matmul, causal_conv, irfft, rfft, transforms_by_matmul
 
 LENGTHS = [1, 2, 3, 8, 30, 37, 64, 225, 360, 1000]
 
@@ -96,3 +96,11 @@ def test_convolutions_and_mixers_are_the_same_either_way():
     with transforms_by_matmul():
         assert irfft(rfft(u), 6).shape == u.shape
     assert causal_conv(u, torch.zeros(21, 6, dtype=torch.float64)).abs().max() == 0
+
+
+def test_devices_without_a_transform_take_products():
+    """Asked of the device alone, since none of this kind is here: by measurement, a CPU calls its own transform."""
+    assert _wants_matmul(torch.device("xla"))
+    assert not _wants_matmul(torch.device("cpu"))
+    with transforms_by_matmul(False):
+        assert not _wants_matmul(torch.device("xla"))

@@ -190,6 +190,19 @@ class PiecesCase:
     piece: int = 4096
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransformsCase:
+    """A real Fourier transform and its inverse, of as many signals as make up equal numbers of samples.
+
+    Args:
+        points: samples of a signal.
+        samples: of all signals together.
+    """
+
+    points: tuple[int, ...] = (256, 1024, 4096, 16384, 65536)
+    samples: int = 2**22
+
+
 def plain(mixer: str, *, d_model: int, num_layers: int, num_heads: int, d_ff: int, vocab_size: int = 65) -> ModelConfig:
     """Return a plain language model with one mixer in all its layers."""
     backbone = BackboneConfig(
@@ -297,6 +310,10 @@ SPARSITY_CASES: Mapping[str, SparsityCase] = {
 PIECES_CASES: Mapping[str, PiecesCase] = {
     "d256": PiecesCase(models={mixer: plain(mixer, **_SIX_LAYERS) for mixer in _LONG}),
     "tiny": PiecesCase(models={"fft_conv": plain("fft_conv", **_TINY, d_ff=84)}, lengths=(48, 96), piece=16),
+}
+TRANSFORMS_CASES: Mapping[str, TransformsCase] = {
+    "4m": TransformsCase(),
+    "tiny": TransformsCase(points=(16, 60), samples=960),
 }
 WAVELET_CASES: Mapping[str, WaveletCase] = {
     "db4": WaveletCase(),

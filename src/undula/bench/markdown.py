@@ -155,6 +155,16 @@ def _pieces(run: list[Record]) -> str:
     return f"{caption}; {made(run[0])}\n\n{markdown(head, rows)}"
 
 
+def _transforms(run: list[Record]) -> str:
+    config, points = run[0].config, sorted({record.config["points"] for record in run})
+    caption = f"**Fourier transform and inverse** of {config['samples']:,} samples, ms (x {config['peer']})"
+    rows = _grid(run, "points", points, _timed_cell)
+    worst = {row[0]: max(r.figures["error"] for r in run if r.config["model"] == row[0]) for row in rows}
+    body = [[*row, f"{worst[row[0]]:.0e}"] for row in rows]
+    head = ["by", *(f"{size:,} points" for size in points), "largest error"]
+    return f"{caption}; {made(run[0])}\n\n{markdown(head, body)}"
+
+
 def _wavelet(run: list[Record]) -> str:
     config = run[0].config
     shape = f"({config['batch_size']}, {config['channels']}, {config['length']})"
@@ -241,6 +251,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "wavelet": _wavelet,
     "leaks": _leaks,
     "pieces": _pieces,
+    "transforms": _transforms,
     "recognition": scored("Recognition"),
     "translation": scored("Translation"),
     "search": search,

@@ -18,6 +18,7 @@ from undula.bench.cases import (
     PYRAMID_CASES,
     SPARSITY_CASES,
     TRAIN_CASES,
+    TRANSFORMS_CASES,
     WAVELET_CASES,
     MixerCase,
 )
@@ -44,6 +45,7 @@ USAGE = """usage: undula bench MEASUREMENT [arguments]
   sparsity      time of blocks on part of the harmonics, beside blocks on all of them
   codec         a trained codec's held-out recordings, and its speed in one go and in pieces
   pieces        time and memory of the loss and gradients of long sequences, read in pieces
+  transforms    time and error of Fourier transforms, the device's own and those made of matrix products
   wavelet       time, memory and error of a wavelet transform and its inverse, beside other libraries
   leaks         the search for held-out text in training text: what it misses, its time and memory
   wave-gpt      Wave-Native GPT against a transformer of equal size: tuned alike, equal steps, equal time
@@ -71,6 +73,7 @@ def run(arguments: list[str]) -> int:
         "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
         "codec": _codec,
         "pieces": _pieces,
+        "transforms": _transforms,
         "wavelet": _wavelet,
         "leaks": _leaks,
         "wave-gpt": wave_gpt_bench.run,
@@ -229,6 +232,20 @@ def _pieces(arguments: list[str]) -> int:
     ]
     how = f"{setting.device}, {setting.dtype}, {setting.threads} threads, one run"
     console().print(table(head, rows, f"loss and gradients in pieces of {case.piece:,} tokens, {how}"))
+    return SUCCESS
+
+
+def _transforms(arguments: list[str]) -> int:
+    asked = _reader("transforms", TRANSFORMS_CASES, "4m", memory=False).parse_args(arguments)
+    case, setting = _case(TRANSFORMS_CASES, asked.case), _setting(asked)
+    measure = late_import("undula.bench.transforms").bench_transforms
+    records = _measured("transforms", asked, lambda: measure(asked.case, case, setting))
+    head = ("by", "points", "ms", f"x {records[0].config['peer']}", "error")
+    rows = [
+        (r.config["model"], r.config["points"], 1e3 * r.figures["seconds"], r.figures["ratio"], r.figures["error"])
+        for r in records
+    ]
+    console().print(table(head, rows, f"transform and inverse of {case.samples:,} samples, {_how(setting)}"))
     return SUCCESS
 
 
