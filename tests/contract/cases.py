@@ -37,6 +37,7 @@ OPTIONS = {
         {"chunk_size": 5, "num_modes": 6},
         {"chunk_size": 4, "num_modes": 8, "sparsity": 0.4, "num_freq_bands": 2},
         {"chunk_size": 3, "num_modes": 9, "adaptive": True, "short_conv": 1},
+        {"chunk_size": 4, "num_modes": 8, "sparsity": 0.4, "phase_aware": False, "cross_frequency": False},
     ],
     "interference": [
         {"num_waves": 5},
@@ -70,7 +71,7 @@ OPTIONS = {
         {"num_filters": 4, "filter_length": 40},
         {"num_filters": 2, "filter_length": 5, "short_conv": 1, "d_inner": 32},
     ],
-    "spectral_gate": [{}, {"num_bands": 2, "num_modes": 1, "short_conv": 1}],
+    "spectral_gate": [{}, {"num_bands": 2, "num_modes": 1, "short_conv": 1}, {"num_modes": 3, "phase_aware": False}],
     "stochastic_wavelet": [
         {},
         {"levels": 2, "wavelets": ("db1", "sym4"), "sampling_ratio": 1.0},
@@ -87,7 +88,7 @@ OPTIONS = {
 """Options worth trying, by mixer; a mixer that is not here is tried with its defaults."""
 
 ALTERNATIVES = {
-    "hierarchical_fft": ({"chunk_size": 5, "sparsity": 0.3}, {"chunk_size": 4}),
+    "hierarchical_fft": ({"chunk_size": 5, "sparsity": 0.3}, {"chunk_size": 4, "sparsity": 0.4}),
     "phase_coherent": (
         {"harmonics": "shared", "phase_coherence_mode": "complex", "yarn_scale": 2.0},
         {"harmonics": "grouped", "yarn_scale": 4.0},

@@ -23,14 +23,15 @@ def poles(p):
     return decay, frequency
 
 
-def gains(plan, p, share):
+def gains(plan, p, share, phase_aware):
     """Complex gains (N, M) from a plan (N, P); share (N,) of modes that heads keep, None: all."""
     heads, modes = p["memory.decay_shift"].shape
-    g = np.exp(LIMIT * np.tanh(plan[:, :modes] / LIMIT)) * np.exp(1j * plan[:, modes : 2 * modes])
+    angle = plan[:, modes : 2 * modes] if phase_aware else 0
+    g = np.exp(LIMIT * np.tanh(plan[:, :modes] / LIMIT)) * np.exp(1j * angle)
     if share is None:
         return g
     for n in range(heads):
-        scores = plan[n, 2 * modes :] + p["memory.selector.preference"][n]
+        scores = plan[n, -modes:] + p["memory.selector.preference"][n]
         wanted = share[n] * modes
         count = max(1, int(np.round(wanted)))
         soft = soft_topk(scores, wanted, 1.0)
@@ -40,7 +41,7 @@ def gains(plan, p, share):
     return g
 
 
-def next_plan(s, sums, p, num_bands, selects):
+def next_plan(s, sums, p, num_bands, selects, cross_frequency):
     """Add what the states s (N, M, E) at the end of a chunk say to the sums; return the plan of the next chunk."""
     heads, modes, _ = s.shape
     decay, frequency = poles(p)
@@ -54,8 +55,12 @@ def next_plan(s, sums, p, num_bands, selects):
         sums[n] += np.outer(k[n], np.append(v[n], 1.0))
     counted = np.stack([q[n] @ sums[n] for n in range(heads)])
     plan = np.einsum("nr,nrp->np", counted[:, :-1] / counted[:, -1:], p["memory.plan.to_plan"])
-    if selects:
-        plan[:, 2 * modes :] += np.log1p(power.mean(-1))
+    if not selects:
+        return plan
+    loud = np.log1p(power.mean(-1))
+    if not cross_frequency:
+        return np.concatenate([plan, loud], -1)
+    plan[:, -modes:] += loud
     return plan
 
 
@@ -70,13 +75,15 @@ def chunk_memory(u, p, options):
         share = np.full(heads, options["sparsity"])
     a = p["memory.gain"][:, 0] + 1j * p["memory.gain"][:, 1]
     s = np.zeros((heads, modes, u.shape[1] // heads), dtype=complex)
-    sums, plan = np.zeros((heads, FEATURES, FEATURES + 1)), np.zeros((heads, p["memory.plan.to_plan"].shape[2]))
+    crossing, phase_aware = options.get("cross_frequency", True), options.get("phase_aware", True)
+    numbers = 1 + phase_aware + (share is not None)
+    sums, plan = np.zeros((heads, FEATURES, FEATURES + 1)), np.zeros((heads, numbers * modes))
     y = np.zeros_like(u)
     for t, now in enumerate(u.reshape(len(u), heads, -1)):
         if t and t % options["chunk_size"] == 0:
-            plan = next_plan(s, sums, p, options.get("num_freq_bands", 4), share is not None)
+            plan = next_plan(s, sums, p, options.get("num_freq_bands", 4), share is not None, crossing)
         s = np.exp(-decay + 1j * frequency)[..., None] * s + now[:, None]
-        weights = gains(plan, p, share)[..., None] * a
+        weights = gains(plan, p, share, phase_aware)[..., None] * a
         y[t] = (p["memory.direct"] * now + (weights * s).real.sum(1)).ravel()
     return y
 

@@ -50,7 +50,10 @@ def spectral_gate_mixer(x, p, heads, bands, causal=True, mask=None):
     heard = x if mask is None else np.where(mask[..., None], x, 0.0)
 
     def mix(u):
-        h = impulse_response(np.exp(p["filter.log_decay"]), p["filter.frequency"], p["filter.gain"], u.shape[1])
+        gain = p["filter.gain"]
+        if gain.shape[-1] == 1:  # without phases
+            gain = np.concatenate([gain, np.zeros_like(gain)], -1)
+        h = impulse_response(np.exp(p["filter.log_decay"]), p["filter.frequency"], gain, u.shape[1])
         h[:, 0] += p["filter.direct"]
         y = two_sided(u.transpose(0, 2, 1), h, causal).transpose(0, 2, 1)
         for head in range(heads):
