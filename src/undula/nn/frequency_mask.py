@@ -19,7 +19,8 @@ class FrequencyMask(nn.Module):
     With u = frequency / `highest`, gain = min(1, sigmoid(2 - slope (u - limit)) / sigmoid(2)): exactly 1 up to the
     limit, 0.05 at 5 / slope above it, and 1 everywhere at a limit of 1, without a jump on the way. The frequency
     counts, not the place of the harmonic. Frequencies and phases stay as they are: silence removes a harmonic, another
-    pitch would distort it.
+    pitch would distort it. What reads phases alone, as the cosine mode of phase coherence does, goes on hearing them;
+    its complex mode weights them with amplitudes.
 
     Args:
         num_harmonics: harmonics H.
