@@ -1,4 +1,4 @@
-"""Recipes of the Wave Transformer's enhancements, as they are: all audits but the one that trains, in mid-curriculum too."""
+"""Recipes of the Wave Transformer's enhancements, as they are and in mid-curriculum: all audits that need no training."""
 
 import pytest
 import torch
