@@ -20,6 +20,9 @@ from undula.wave import Wave
 SILENCE = 1e-5
 """Amplitude below which a filter's phase fades out: 100 dB below full scale."""
 
+AMPLITUDE = 0.1
+"""How loud a harmonic of speech is about, of a full scale of 1."""
+
 START = 1e-4
 """Spread of the weights that say how the layers change what was measured: a fresh encoder measures."""
 
@@ -88,6 +91,11 @@ class AudioWaveEncoder(nn.Module):
         self.to_components = nn.Linear(d_model, 4 * num_harmonics)
         nn.init.normal_(self.to_components.weight, std=START)
         nn.init.zeros_(self.to_components.bias)
+
+    @property
+    def units(self) -> tuple[float, float, float]:
+        """What frequencies, amplitudes and phases are divided by where layers are to hear all three alike."""
+        return self.filterbank.high, AMPLITUDE, 1.0
 
     def forward(
         self,

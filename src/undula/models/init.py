@@ -3,6 +3,7 @@
 Filters and other parameters with a meaning of their own start in the module that owns them.
 """
 
+import torch
 from torch import nn
 
 RESIDUAL_OUTPUTS = ("out_proj", "w2", "linear2")
@@ -31,6 +32,14 @@ def initialise(model: nn.Module, num_layers: int, std: float = 0.02) -> None:
             nn.init.normal_(module.weight, std=_spread(name, module, num_layers, std))
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+@torch.no_grad()
+def quieten(model: nn.Module, share: float) -> None:
+    """Leave that share of what projections write into the residual stream, so that a new stack is near the identity."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and name.split(".")[-1] in RESIDUAL_OUTPUTS:
+            module.weight.mul_(share)
 
 
 def _spread(name: str, module: nn.Linear | nn.Embedding, num_layers: int, std: float) -> float:
