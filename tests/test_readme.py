@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
+    "docs/enhancements.md",
     "docs/senses.md",
     "docs/spectral.md",
     "docs/spectral-llm.md",
