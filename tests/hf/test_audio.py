@@ -32,6 +32,9 @@ def test_a_saved_codec_is_the_same_when_loaded(saved, kind):
     assert loaded.codec.decoder.full_scale == model.codec.decoder.full_scale
     assert torch.equal(loaded(sound), model(sound))
     assert torch.equal(model(sound), model.codec(sound))
+    lengths = torch.tensor([300, 170])
+    assert torch.equal(model(sound, lengths), model.codec(sound, lengths))
+    assert model(sound, lengths)[1, 170:].abs().max() == 0 < model(sound)[1, 170:].abs().max()
     assert loaded.codec.config == model.codec.config
 
 

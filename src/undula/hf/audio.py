@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
@@ -47,9 +47,9 @@ class UndulaAudioCodec(WholeModel):
         self.codec = AudioCodec(from_dict(AudioCodecConfig, config.model, "model"))
         self.post_init()
 
-    def forward(self, audio: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
-        """Return the reconstruction of a sound; see `AudioCodec`."""
-        return self.codec(audio)
+    def forward(self, audio: Float[Tensor, "B L"], lengths: Int[Tensor, " B"] | None = None) -> Float[Tensor, "B L"]:
+        """Return the reconstruction of sounds, of which `lengths` samples are real (None: all); see `AudioCodec`."""
+        return self.codec(audio, lengths)
 
 
 AutoConfig.register(UndulaAudioConfig.model_type, UndulaAudioConfig, exist_ok=True)
