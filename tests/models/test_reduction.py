@@ -222,3 +222,22 @@ def test_harmonics_may_be_in_order_whatever_limits_them():
 def test_what_cannot_be_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def settled_in_a_process(rank, folder, uses):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=len(uses)
+    )
+    selector = AdaptiveHarmonicSelector(H, 3 * H, k_ratio=0.5, min_k=1, use_dynamic_k=False)
+    reduction = HarmonicReduction(H, selector=selector, settles=True)
+    selector.ema_use.copy_(uses[rank])
+    reduction.settle()
+    torch.save(reduction.settled, folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_have_seen_different_text_settle_on_the_same(tmp_path):
+    uses = torch.tensor([[0.9, 0.8, 0.7, 0.6, 0.1, 0.1, 0.1, 0.1], [0.9, 0.0, 0.0, 0.0, 0.9, 0.8, 0.85, 0.1]])
+    torch.multiprocessing.spawn(settled_in_a_process, (tmp_path, uses), nprocs=2)
+    chosen = [torch.load(tmp_path / f"{rank}.pt").nonzero().flatten().tolist() for rank in (0, 1)]
+    assert chosen == [[0, 4, 5, 6]] * 2

@@ -118,12 +118,17 @@ class HarmonicReduction(nn.Module):
     def settle(self) -> None:
         """Choose, once and for all, the k harmonics that the selector kept most so far; saved with the model.
 
+        In a training of several processes all choose the same: those that were kept most by all of them together.
+
         Raises:
             ValueError: without `settles`.
         """
         if self.settled is None or self.selector is None:
             raise ValueError("the model has settles=False; set model.sparsity.settles to choose once and for all")
-        self.settled[self.selector.ema_use.topk(self.selector.base_k).indices] = True
+        used = self.selector.ema_use.clone()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(used)
+        self.settled[used.topk(self.selector.base_k).indices] = True
         self.after_loading()
 
     def after_loading(self) -> None:
