@@ -187,8 +187,9 @@ class ChunkMemory(nn.Module):
         table = power_pairs(decay, frequency, torch.arange(length + 1, device=device))
         modes = rearrange(memory.modes, "b n two m e -> n two m b e")
         added = absorbed(frames, table[..., :-1])
-        first = added[:, :, :, :, 0] + turned(modes, table[..., length - memory.position][..., None])
-        states = carried(torch.cat([first[:, :, :, :, None], added[:, :, :, :, 1:]], 4), decay, frequency, length)
+        # In place, in what only this method has seen: to join a changed first chunk and the others would copy them all.
+        added[:, :, :, :, 0] += turned(modes, table[..., length - memory.position][..., None])
+        states = carried(added, decay, frequency, length)
         plans, sums = self._plans(states[:, :, :, :, 1:], memory)
         here, weights, kept = self._chosen(states[:, :, :, :, :-1], plans[:, :-1])
         rings, tail = turned(here, weights), table[..., 1:]
@@ -199,7 +200,8 @@ class ChunkMemory(nn.Module):
         filters[..., 0] += self.direct.to(decay.dtype)[:, None, None]
         y = y + conv_rows(frames.flatten(0, 3)[None], filters.flatten(0, 3))[0].view_as(frames)
         ringing = self._late(memory, weights[:, :, :, :, 0], None if kept is None else kept[..., :1], tail)
-        return torch.cat([y[:, :, :1] + ringing[:, :, None], y[:, :, 1:]], 2), states, sums, plans
+        y[:, :, 0] += ringing
+        return y, states, sums, plans
 
     def _late(
         self,
