@@ -3,8 +3,16 @@
 import numpy as np
 import torch
 
-from undula.experiments.pictures import curriculum_pictures, filter_pictures, learning, wave_pictures, waves_of
+from undula.experiments.pictures import (
+    coherence_pictures,
+    curriculum_pictures,
+    filter_pictures,
+    learning,
+    wave_pictures,
+    waves_of,
+)
 from undula.experiments.run import load_run, read_metrics
+from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.models.config import BackboneConfig
 from undula.models.senses_config import VisionEncoderConfig
 from undula.models.vision_encoder import SpectralVisionEncoder
@@ -50,3 +58,13 @@ def test_which_pictures_there_are(trained, plain):
         backbone=BackboneConfig(d_model=12, num_layers=2, num_heads=2, mixers=("grid_filter",))
     )
     assert list(filter_pictures(SpectralVisionEncoder(seeing))) == ["grid filters 1", "grid filters 2"]
+
+
+def test_factors_of_attention_and_coherence_are_drawn_for_each_head():
+    layers = torch.nn.ModuleList(PhaseCoherentAttention(24, 8, 4, 2, blend_per_head=each) for each in (True, False))
+    with torch.no_grad():
+        layers[0].alpha.copy_(torch.arange(4.0).view_as(layers[0].alpha))
+    first, second = coherence_pictures(layers)["phase coherence"].axes
+    assert [bar.get_height() for bar in first.patches] == [0, 1, 2, 3, 0.5, 0.5, 0.5, 0.5]
+    assert [bar.get_height() for bar in second.patches] == [1, 0.5]
+    assert coherence_pictures(torch.nn.Linear(2, 2)) == {}

@@ -1,4 +1,4 @@
-"""Recipes of the Wave Transformer's enhancements, as they are and in mid-curriculum: all audits that need no training."""
+"""Recipes of the Wave Transformer's enhancements, whole and in mid-curriculum: all audits that need no training."""
 
 import pytest
 import torch

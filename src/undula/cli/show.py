@@ -119,6 +119,7 @@ def show_waves(screen: Console, name: str | None, out: str | None) -> None:
         figures = {
             **pictures.wave_pictures(loaded, _passage(loaded)),
             **pictures.filter_pictures(loaded.model),
+            **pictures.coherence_pictures(loaded.model),
             **pictures.curriculum_pictures(lines),
         }
     if not figures:

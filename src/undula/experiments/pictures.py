@@ -9,9 +9,11 @@ from torch import nn
 
 from undula.experiments.run import Run
 from undula.mixers.grid_filter import GridFilter
+from undula.mixers.phase_coherent import PhaseCoherentAttention
 from undula.models.language_model import LanguageModel
 from undula.nn.damped_filter import DampedHarmonics
 from undula.training.records import Line
+from undula.viz.coherence import coherence
 from undula.viz.curriculum import curriculum
 from undula.viz.curves import Learning
 from undula.viz.filters import impulse_responses, poles
@@ -80,6 +82,13 @@ def _points(lines: Sequence[Line], key: str) -> list[tuple[float, float]]:
     return [
         (step, value) for line in lines if (step := line["step"]) is not None and (value := line.get(key)) is not None
     ]
+
+
+def coherence_pictures(model: nn.Module) -> dict[str, Figure]:
+    """Return the picture of how much phase coherence counts in each head; none for a model that does not attend so."""
+    mixers = [module for module in model.modules() if isinstance(module, PhaseCoherentAttention)]
+    layers = [(mixer.alpha.flatten().tolist(), mixer.beta.flatten().tolist()) for mixer in mixers]
+    return {"phase coherence": coherence(layers)} if layers else {}
 
 
 def filter_pictures(model: nn.Module) -> dict[str, Figure]:

@@ -14,11 +14,9 @@ from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import BackboneConfig, PyramidConfig
 from undula.models.init import initialise, quieten
 from undula.models.reduction import HarmonicReduction
-from undula.nn.norms import RMSNorm
 from undula.optional import late_import
 from undula.shapes import PaddingMask
 from undula.wave import Wave
-
 
 NEXT_TO_NOTHING = 1e-3
 """Share of their usual size that outputs of blocks among waves of sound start with: about 1 Hz, and 60 dB down."""
