@@ -121,13 +121,13 @@ def _at_length(
     limit: float,
 ) -> list[tuple[Config, Config]]:
     chosen, x = choices(case), _input(case, length, setting)
-    times, errors = {}, {}
+    running = {way: [mixer for mixer in contestants(case) if expected[way][mixer] <= limit] for way in WAYS}
     with measuring(setting):
-        for way in WAYS:
-            running = [mixer for mixer in contestants(case) if expected[way][mixer] <= limit]
-            built = {mixer: _build(mixer, case, length, setting) for mixer in running}
-            times[way] = interleaved(_passes(built, way, x, setting), setting)
-        errors = {m: _errors(built[m], x, setting) for m in running if 6 * expected[way][m] <= limit}
+        built = {m: _build(m, case, length, setting) for m in {*running["forward"], *running["backward"]}}
+        passes = {way: _passes({m: built[m] for m in running[way]}, way, x, setting) for way in WAYS}
+        times = {way: interleaved(passes[way], setting) for way in WAYS}
+        few = [mixer for mixer in running["backward"] if 6 * expected["backward"][mixer] <= limit]
+        errors = {mixer: _errors(built[mixer], x, setting) for mixer in few}
     sizes = {k: v for k, v in to_dict(case).items() if k not in ("lengths", "mixers", "peers")}
     measured = []
     for mixer in contestants(case):

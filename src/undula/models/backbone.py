@@ -65,7 +65,7 @@ class Backbone(nn.Module):
             if name not in config.mixers:
                 raise unknown_name("mixer in mixer_options", name, config.mixers)
         self.layers = nn.ModuleList(build_block(config, index) for index in range(config.num_layers))
-        self.norm_f = RMSNorm(config.d_model)
+        self.norm_f: nn.Module = RMSNorm(config.d_model)
         self.pyramids, self.places = _pyramids(config)
         self.checkpointing = config.checkpointing
 

@@ -99,7 +99,7 @@ class SpectralLLM(LanguageModel):
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
     ) -> States:
         """Return the state before the first token."""
-        where = device or self.backbone.norm_f.weight.device
+        where = device or next(self.backbone.parameters()).device
         seen = torch.zeros(batch_size, dtype=torch.long, device=where)
         return PositionState(seen), *self.backbone.init_state(batch_size, device=device, dtype=dtype)
 

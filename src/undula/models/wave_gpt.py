@@ -12,7 +12,6 @@ from undula.models.backbone import Backbone, LayerHook, States, collector
 from undula.models.config import BackboneConfig
 from undula.models.init import initialise
 from undula.names import unknown_name
-from undula.nn.norms import RMSNorm
 from undula.nn.wave_packet import WavePacketEmbedding
 from undula.ops.kernel_attention import KERNELS
 from undula.ops.metrics import mean_nats
@@ -152,7 +151,7 @@ class WaveGPT(nn.Module):
         return self.backbone.layers
 
     @property
-    def ln_f(self) -> RMSNorm:
+    def ln_f(self) -> nn.Module:
         """The normalisation before the head."""
         return self.backbone.norm_f
 

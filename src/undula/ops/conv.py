@@ -76,7 +76,7 @@ class _ShiftedSum(torch.autograd.Function):
             late, early = grad[..., back:], x[..., :-back]
             dx[..., :-back].addcmul_(late, tap)
             d_taps[-1 - back] = (late * early).sum((0, 2))
-            if d_past is not None:
+            if past is not None and d_past is not None:
                 first = grad[..., :back]
                 d_past[..., -back:].addcmul_(first, tap)
                 d_taps[-1 - back] += (first * past[..., -back:]).sum((0, 2))
