@@ -42,12 +42,12 @@ def spectral_long() -> TrainConfig:
         model=ModelConfig(family="spectral", backbone=backbone),
         # Nearly half of the embedded text is held out, so that it has 200,000 tokens.
         data=DataConfig(block_size=65536, eval_block_size=200_000, val_fraction=0.45),
-        optim=OptimConfig(learning_rate=3e-3, min_learning_rate=3e-4, warmup_steps=2),
-        steps=8,
+        optim=OptimConfig(learning_rate=3e-3, min_learning_rate=3e-4, warmup_steps=4),
+        steps=48,
         batch_size=1,
-        log_every=1,
-        eval_every=8,
-        save_every=4,
+        log_every=2,
+        eval_every=48,
+        save_every=12,
         eval_batch_size=1,
         piece=4096,
     )
