@@ -163,10 +163,12 @@ def test_tasks_of_memory_show_the_newest_record_of_each_model(tmp_path):
         config = {"case": "needle:2", "model": model, "train_length": 2048}
         return make_records("needle", [(config, {"accuracy": accuracy, "parameters": 120_000})], BenchSetting())
 
-    for found in (record("a", **{"2048": 0.5}), record("b", **{"2048": 1.0}), record("a", **{"2048": 0.9, "64": 1.0})):
+    elsewhere = [dataclasses.replace(r, machine={**r.machine, "gpu": "GPU"}) for r in record("b", **{"2048": 1.0})]
+    for found in (record("a", **{"2048": 0.5}), elsewhere, record("a", **{"2048": 0.9, "64": 1.0})):
         append_records(tmp_path / "needle.jsonl", found)
     lines = results_table(tmp_path).strip().splitlines()
     assert lines[0].startswith("**Needle** (needle:2), right answers; trained on up to 2,048 steps; ")
+    assert "1 thread and GPU, float32" in lines[0]
     assert lines[2] == "| model | parameters | 64 steps | 2,048 steps |"
     assert lines[4:] == ["| a | 0.12 M | 100.0% | 90.0% |", "| b | 0.12 M |  | 100.0% |"]
 

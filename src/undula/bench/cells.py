@@ -14,13 +14,24 @@ def markdown(head: Sequence[str], rows: Iterable[Cells]) -> str:
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
-def made(record: Record) -> str:
-    """Where, with what and when."""
-    machine, setting = record.machine, record.config["setting"]
-    device = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} thread{'s'[: machine['threads'] != 1]}"
-    commit = f", commit {record.commit[:9]}{' and changes' if record.dirty else ''}" if record.commit else ""
-    memory = "".join(f", {name}={value}" for name, value in machine.get("allocator", {}).items())
-    return f"{device}, {setting['dtype']}{memory}, torch {record.versions['torch']}{commit}, {record.date[:10]}"
+def made(*records: Record) -> str:
+    """Where, with what and when; of records from several places and times, all of them."""
+    first = records[0]
+    devices = _each(_device(record) for record in records)
+    commits = _each(f"{r.commit[:9]}{' and changes' if r.dirty else ''}" for r in records if r.commit)
+    commit = f", commit {commits}" if commits else ""
+    memory = "".join(f", {name}={value}" for name, value in first.machine.get("allocator", {}).items())
+    dates = _each(record.date[:10] for record in records)
+    return f"{devices}, {first.config['setting']['dtype']}{memory}, torch {first.versions['torch']}{commit}, {dates}"
+
+
+def _device(record: Record) -> str:
+    machine = record.machine
+    return machine["gpu"] or f"{machine['cpu']}, {machine['threads']} thread{'s'[: machine['threads'] != 1]}"
+
+
+def _each(names: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(names))
 
 
 def count(value: int) -> str:

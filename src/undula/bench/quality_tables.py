@@ -67,15 +67,16 @@ def _recall_table(kind: str, run: list[Record]) -> str:
     config = run[0].config
     caption = f"**{kind}** ({config['case']}), right answers; trained on up to {config['train_length']:,} steps"
     head = ["model", "parameters", *(f"{length:,} steps" for length in lengths)]
+    shown = {record.config["model"]: record for record in run}.values()
     body = [
         [
             r.config["model"],
             count(r.figures["parameters"]),
             *(number(r.figures["accuracy"].get(str(length)), ".1%") for length in lengths),
         ]
-        for r in {record.config["model"]: record for record in run}.values()
+        for r in shown
     ]
-    return f"{caption}; {made(run[0])}\n\n{markdown(head, body)}"
+    return f"{caption}; {made(*shown)}\n\n{markdown(head, body)}"
 
 
 def codec(run: list[Record]) -> str:
