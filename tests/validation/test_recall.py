@@ -47,7 +47,7 @@ def test_pieces_and_batches_change_nothing():
     subject = moved(model("plain", ("fft_conv",)))
     with torch.no_grad():
         wide = nn.Embedding(257, 12)
-        subject.embedding, subject.head = wide, nn.Linear(12, 257, bias=False)
+        subject.embedding, subject.head, subject.vocab_size = wide, nn.Linear(12, 257, bias=False), 257
     whole = recalled(subject, windows, piece=1000)
     assert whole == recalled(subject, windows, batch_size=5, piece=13)
     assert whole.asked == 12 * 26
