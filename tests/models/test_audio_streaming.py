@@ -240,3 +240,27 @@ def test_blocks_of_sound_hear_amplitudes_and_phases_beside_frequencies():
     model({"audio": 0.3 * torch.randn(1, 8000)})
     size = heard[0].square().mean((0, 1)).sqrt().unflatten(0, (3, bands)).mean(1)
     assert size.min() > 0.05 * size.max()
+
+
+def test_units_are_those_of_each_half():
+    """Between sound and something else the blocks' result is normalised, as every decoder of tokens expects it."""
+    part, width = codec(), 15
+    heard, played = [], []
+
+    class Tokens(torch.nn.Module):
+        def forward(self, x, attention_mask=None):
+            heard.append(x)
+            return x
+
+    class Waves(torch.nn.Module):
+        def forward(self, x, attention_mask=None):
+            return Wave.from_representation(x)
+
+    sizes = {"transformer_num_layers": 1, "transformer_num_heads": 1, "transformer_heads_kv": 1, "dropout": 0.0}
+    WaveTransformer(part.encoder, Tokens(), 5, **sizes).double()({"audio": sound(2, 97)})
+    torch.testing.assert_close(heard[0].square().mean(-1), torch.ones_like(heard[0][..., 0]), atol=1e-3, rtol=0)
+    part.decoder.register_forward_pre_hook(lambda module, given: played.append(given[0]))
+    WaveTransformer(Waves(), part.decoder, 5, **sizes).double()({"x": torch.randn(2, 9, width).double()})
+    sizes_of_parts = played[0].square().mean((0, 1)).sqrt().unflatten(0, (3, 5)).mean(1)
+    ratio = sizes_of_parts / torch.tensor(part.decoder.units, dtype=torch.float64)
+    assert ratio.min() > 0.2 * ratio.max()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undula.mixers.base import State
-from undula.models.audio_layers import FrameLayers, frame_mask
+from undula.models.audio_layers import AMPLITUDE, FrameLayers, frame_mask
 from undula.models.backbone import States
 from undula.nn.filterbank import checked_range
 from undula.ops.overlap import overlap_add
@@ -104,6 +104,11 @@ class AudioWaveDecoder(nn.Module):
         nn.init.normal_(self.to_spectrum.weight, std=START)
         nn.init.zeros_(self.to_spectrum.bias)
         nn.init.normal_(self.linear.weight, std=START)
+
+    @property
+    def units(self) -> tuple[float, float, float]:
+        """What frequencies, amplitudes and phases are multiplied by where layers have made them of one size."""
+        return self.high, AMPLITUDE, 1.0
 
     def forward(
         self,

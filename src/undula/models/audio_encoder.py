@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from undula.mixers.base import State
-from undula.models.audio_layers import FrameLayers, before_end, check_finite, check_sound, frame_mask
+from undula.models.audio_layers import AMPLITUDE, FrameLayers, before_end, check_finite, check_sound, frame_mask
 from undula.models.backbone import States
 from undula.nn.filterbank import TriangleFilterBank
 from undula.ops.phase import cos_sin, phase_of
@@ -19,9 +19,6 @@ from undula.wave import Wave
 
 SILENCE = 1e-5
 """Amplitude below which a filter's phase fades out: 100 dB below full scale."""
-
-AMPLITUDE = 0.1
-"""How loud a harmonic of speech is about, of a full scale of 1."""
 
 START = 1e-4
 """Spread of the weights that say how the layers change what was measured: a fresh encoder measures."""

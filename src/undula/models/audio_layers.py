@@ -8,6 +8,9 @@ from undula.models.backbone import Backbone, States
 from undula.models.config import BackboneConfig
 from undula.shapes import PaddingMask, Sequence
 
+AMPLITUDE = 0.1
+"""How loud a harmonic of speech is about, of a full scale of 1."""
+
 
 class FrameLayers(nn.Module):
     """Features of frames (B, T, C) to (B, T, d_model): a projection, then mixers and feed-forwards, normalised.

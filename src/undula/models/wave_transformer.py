@@ -18,6 +18,9 @@ from undula.optional import late_import
 from undula.shapes import PaddingMask
 from undula.wave import Wave
 
+Units = tuple[float, float, float]
+"""Of frequencies, amplitudes and phases."""
+
 NEXT_TO_NOTHING = 1e-3
 """Share of their usual size that outputs of blocks among waves of sound start with: about 1 Hz, and 60 dB down."""
 
@@ -27,10 +30,10 @@ class WaveTransformer(nn.Module):
 
     wave = wave_encoder(...); x = [frequencies | amplitudes | phases]; x = blocks(x); output = wave_decoder(norm_f(x)).
 
-    An encoder with an attribute `units` (of frequencies, amplitudes and phases) makes waves of sound: thousands of
-    hertz beside amplitudes of hundredths, of which a normalised block would hear the frequencies alone. Its waves are
-    divided by the units before the blocks and multiplied after them, and not normalised for the decoder, which plays
-    them. What blocks add moves them from where they are, at first by next to nothing.
+    A codec's half with an attribute `units` (of frequencies, amplitudes and phases) makes or plays waves of sound:
+    thousands of hertz beside amplitudes of hundredths, of which a normalised block would hear the frequencies alone. An
+    encoder's waves are divided by its units before the blocks, a decoder's multiplied by its own after them. From sound
+    to sound they are not normalised: what blocks add moves them from where they are, at first by next to nothing.
 
     Args:
         wave_encoder: called with the entries of `encoder_input` and `attention_mask`, and with `causal` and `state` if
@@ -100,10 +103,11 @@ class WaveTransformer(nn.Module):
         if reduction is not None:
             reduction.check(self.backbone)
         self.wave_decoder = wave_decoder
-        self.units: tuple[float, float, float] | None = getattr(wave_encoder, "units", None)
+        self.units_in: Units | None = getattr(wave_encoder, "units", None)
+        self.units_out: Units | None = getattr(wave_decoder, "units", None)
         # The codecs are the caller's, perhaps trained already: what makes them gives them their start values.
         initialise(self.backbone, config.num_layers)
-        if self.units is not None:
+        if self.units_in is not None and self.units_out is not None:
             self.backbone.norm_f = nn.Identity()
             quieten(self.backbone, NEXT_TO_NOTHING)
 
@@ -148,7 +152,7 @@ class WaveTransformer(nn.Module):
             attention_mask=attention_mask, **encoder_input, **_accepted(self.wave_encoder, causal, given)
         )
         wave, first = encoded if isinstance(encoded, tuple) else (encoded, given)
-        watch = on_layer or (partial(_save_picture, self._units(wave)) if plot_waves else None)
+        watch = on_layer or (partial(_save_picture, self.units_in) if plot_waves else None)
         out = self.forward_from_wave(wave, causal, attention_mask, state=rest, on_layer=watch)
         new: tuple[State, ...] = ()
         if rest is not None and first is not None:
@@ -183,8 +187,7 @@ class WaveTransformer(nn.Module):
                 f"got waves of {x.shape[-1] / 3:g} harmonics, {x.shape[-1]} channels; wanted {self.input_dim // 3}, "
                 f"{self.input_dim}: give encoder and transformer the same num_harmonics"
             )
-        units = self._units(x)
-        x = x / units
+        x = x if self.units_in is None else x / _by_channel(self.units_in, x)
         inner, last = (None, None) if state is None else (state[:-1], state[-1])
         blocks = self.backbone if self.reduction is None else partial(self.reduction, self.backbone)
         new: tuple[State, ...] = ()
@@ -194,19 +197,12 @@ class WaveTransformer(nn.Module):
             x, new = blocks(x, causal, attention_mask, state=inner, on_layer=on_layer)
         else:  # a stream of sound has had no whole frame yet
             new = inner
-        x = x * units
+        x = x if self.units_out is None else x * _by_channel(self.units_out, x)
         decoded = self.wave_decoder(x, attention_mask=attention_mask, **_accepted(self.wave_decoder, causal, last))
         if last is None:
             return decoded
         out, after = decoded if isinstance(decoded, tuple) else (decoded, last)
         return out, (*new, after)
-
-    def _units(self, like: Wave | Tensor) -> Tensor | float:
-        """What each channel of a representation is measured in; 1 where the encoder does not say."""
-        if self.units is None:
-            return 1.0
-        part = like.frequencies if isinstance(like, Wave) else like
-        return part.new_tensor(self.units).repeat_interleave(self.num_harmonics)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
@@ -232,8 +228,14 @@ def _end_state(codec: nn.Module, batch_size: int, device: torch.device | None, d
     return State() if make is None else make(batch_size, device=device, dtype=dtype)
 
 
-def _save_picture(units: Tensor | float, layer: int, x: Tensor) -> None:
-    wave = Wave.from_representation((x.detach() * units).float())
+def _by_channel(units: Units, x: Tensor) -> Tensor:
+    """What each channel of a representation is measured in."""
+    return x.new_tensor(units).repeat_interleave(x.shape[-1] // 3)
+
+
+def _save_picture(units: Units | None, layer: int, x: Tensor) -> None:
+    x = x.detach() if units is None else x.detach() * _by_channel(units, x)
+    wave = Wave.from_representation(x.float())
     figure, _ = wave.plot_summary(duration=32.0, sample_rate=32)
     figure.savefig(Path(f"wave_layer_{layer}.png" if layer else "wave_layer_0_input.png"))
     late_import("matplotlib.pyplot").close(figure)

@@ -51,12 +51,12 @@ class ChunkPlan(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.modes, self.num_bands, self.scored = num_heads, num_modes, num_bands, scored
-        planned = numbers + (scored and cross_frequency)
-        self.not_planned = (numbers + scored - planned) * num_modes
+        self.scores_planned = scored and cross_frequency
+        self.width = (numbers + scored) * num_modes
         self.band_scales = nn.Parameter(torch.ones(num_bands, d_model) / num_bands)
         self.norm = RMSNorm(d_model)
         self.in_proj = nn.Linear(d_model, 3 * num_heads * FEATURES, bias=False)
-        self.to_plan = nn.Parameter(0.1 * torch.randn(num_heads, FEATURES, planned * num_modes))
+        self.to_plan = nn.Parameter(0.1 * torch.randn(num_heads, FEATURES, (numbers + self.scores_planned) * num_modes))
 
     def forward(
         self,
@@ -82,17 +82,18 @@ class ChunkPlan(nn.Module):
         all_sums = torch.cat([sums[:, None], pairs], 1).cumsum(1)
         counted = torch.einsum("bcnr,bcnrs->bcns", elu_plus_one(q), all_sums[:, 1:])
         plans = torch.einsum("bcnr,nrp->bcnp", counted[..., :-1] / counted[..., -1:], self.to_plan.to(counted.dtype))
-        plans = F.pad(plans, (0, self.not_planned))
         if self.scored:
-            loud = rearrange(power.mean(-1).log1p(), "n m b c -> b c n m")
-            plans = torch.cat([plans[..., : -self.modes], plans[..., -self.modes :] + loud], -1)
+            score = rearrange(power.mean(-1).log1p(), "n m b c -> b c n m")
+            if self.scores_planned:
+                plans, planned = plans[..., : -self.modes], plans[..., -self.modes :]
+                score = planned + score
+            plans = torch.cat([plans, score], -1)
         return torch.cat([plan[:, None], plans], 1), all_sums
 
     def no_past(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the sums and the plan before the first chunk: zeros."""
         sums = torch.zeros(batch_size, self.heads, FEATURES, FEATURES + 1, device=device, dtype=dtype)
-        width = self.to_plan.shape[-1] + self.not_planned
-        return sums, torch.zeros(batch_size, self.heads, width, device=device, dtype=dtype)
+        return sums, torch.zeros(batch_size, self.heads, self.width, device=device, dtype=dtype)
 
 
 class ModeSelector(nn.Module):

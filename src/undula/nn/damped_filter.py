@@ -54,7 +54,7 @@ class DampedHarmonics(nn.Module):
         super().__init__()
         if memory < 0:
             raise ValueError(f"memory={memory}; wanted a number of steps, or 0 for filters that forget")
-        self.memory = memory
+        self.memory, self.phase_aware = memory, phase_aware
         place = torch.arange(modes) / max(modes - 1, 1)
         place = place if band is None else (band[:, None] + place) / num_bands
         spread = math.log(0.5) + math.log(slowest / 0.5) * place
@@ -81,7 +81,9 @@ class DampedHarmonics(nn.Module):
         frequency = self.frequency.to(dtype)
         if self.memory:
             frequency = torch.cat([frequency[:, :-1], frequency[:, -1:] / self.memory], dim=1)
-        gain = F.pad(self.gain.to(dtype), (0, 2 - self.gain.shape[-1]))
+        gain = self.gain.to(dtype)
+        if not self.phase_aware:
+            gain = F.pad(gain, (0, 1))
         return self.log_decay.to(dtype).exp(), frequency, gain
 
     def impulse_response(self, length: int) -> Float[Tensor, "C T"]:
