@@ -17,7 +17,6 @@ def test_every_way_of_saving_has_a_record():
         "compacted, 0.5",
         "sliced, 0.5",
         "settled, 0.5",
-        "settled, then compacted, 0.5",
     ]
     assert records[0].figures["ratio"] == 1.0
     assert {r.what for r in records} == {"sparsity"}
@@ -33,19 +32,16 @@ def test_blocks_are_as_wide_as_what_they_compute_on():
         "compacted, 0.5": 96,
         "sliced, 0.5": 192,
         "settled, 0.5": 192,
-        "settled, then compacted, 0.5": 96,
         "zeros, 0.3": 192,
         "gathered, 0.3": 57,
         "compacted, 0.3": 57,
         "sliced, 0.3": 192,
         "settled, 0.3": 192,
-        "settled, then compacted, 0.3": 57,
     }
     assert [len(models[f"{way}, 0.5"].reduction.present) for way in ("sliced", "settled")] == [32, 32]
     blocks = {name: sum(p.numel() for p in model.backbone.parameters()) for name, model in models.items()}
     assert blocks["compacted, 0.5"] / blocks[PEER] == pytest.approx(0.313, abs=1e-3)
-    assert blocks["gathered, 0.5"] / blocks[PEER] == pytest.approx(0.375, abs=1e-3)
-    assert blocks["settled, then compacted, 0.5"] == blocks["gathered, 0.5"]
+    assert blocks["gathered, 0.5"] == blocks["compacted, 0.5"]
     x = torch.randn(1, 3, 192)
     assert {name: model(x).shape[-1] for name, model in models.items()} == {
         name: widths[name] if "compacted" in name else 192 for name in models

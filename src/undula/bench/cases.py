@@ -117,6 +117,8 @@ class PyramidCase:
 class SparsityCase:
     """Blocks on part of the harmonics, forward and backward, beside blocks on all of them.
 
+    Feed-forwards of blocks that are trained narrow have the same share of the others' hidden units.
+
     Args:
         num_harmonics: H; the blocks on all of them are 3 H wide.
         ratios: shares of the harmonics.
@@ -124,8 +126,6 @@ class SparsityCase:
         num_layers: blocks of each stack.
         num_heads: heads of all blocks.
         d_ff_multi: hidden width of the feed-forwards, over 3 H.
-        gathered_d_ff: that of gathered and of settled blocks, over the others'; those compacted without having settled
-            have the share of their harmonics.
         shapes: sequences in a batch, and steps of each.
     """
 
@@ -135,7 +135,6 @@ class SparsityCase:
     num_layers: int = 6
     num_heads: int = 8
     d_ff_multi: int = 4
-    gathered_d_ff: float = 2 / 3
     shapes: tuple[tuple[int, int], ...] = ((12, 64), (6, 256))
 
 
@@ -305,6 +304,7 @@ OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
 }
 SPARSITY_CASES: Mapping[str, SparsityCase] = {
     "h64": SparsityCase(),
+    "h64_fft_conv": SparsityCase(mixer="fft_conv"),
     "tiny": SparsityCase(num_harmonics=16, ratios=(0.5,), num_layers=1, num_heads=2, shapes=((2, 8),)),
 }
 PIECES_CASES: Mapping[str, PiecesCase] = {

@@ -72,10 +72,9 @@ def contestants(case: SparsityCase) -> dict[str, Callable[[], nn.Module]]:
     for ratio in case.ratios:
         made[f"zeros, {ratio:g}"] = lambda r=ratio: _selected(case, r, gather=False)
         made[f"gathered, {ratio:g}"] = lambda r=ratio: _selected(case, r, gather=True)
-        made[f"compacted, {ratio:g}"] = lambda r=ratio: _compacted(case, r, r)
+        made[f"compacted, {ratio:g}"] = lambda r=ratio: _compacted(case, r)
         made[f"sliced, {ratio:g}"] = lambda r=ratio: _sliced(case, r)
         made[f"settled, {ratio:g}"] = lambda r=ratio: _settled(case, r)
-        made[f"settled, then compacted, {ratio:g}"] = lambda r=ratio: _compacted(case, r, case.gathered_d_ff)
     return made
 
 
@@ -106,19 +105,19 @@ def _selected(case: SparsityCase, ratio: float, gather: bool) -> nn.Module:
     selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
     reduction = HarmonicReduction(case.num_harmonics, selector=selector, gather=gather)
     config = reduction.blocks(_config(case))
-    return ReducedStack(reduction, _blocks(_hidden(config, case.gathered_d_ff) if gather else config))
+    return ReducedStack(reduction, _blocks(_hidden(config, ratio) if gather else config))
 
 
-def _compacted(case: SparsityCase, ratio: float, d_ff: float) -> nn.Module:
+def _compacted(case: SparsityCase, ratio: float) -> nn.Module:
     kept = 3 * int(case.num_harmonics * ratio)
-    return ReducedStack(None, _blocks(_hidden(narrow_config(_config(case), kept), d_ff)), kept)
+    return ReducedStack(None, _blocks(_hidden(narrow_config(_config(case), kept), ratio)), kept)
 
 
 def _settled(case: SparsityCase, ratio: float) -> nn.Module:
     selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
     reduction = HarmonicReduction(case.num_harmonics, selector=selector, settles=True)
     reduction.settle()
-    return ReducedStack(reduction, _blocks(_hidden(_config(case), case.gathered_d_ff)))
+    return ReducedStack(reduction, _blocks(_hidden(_config(case), ratio)))
 
 
 def _sliced(case: SparsityCase, ratio: float) -> nn.Module:

@@ -45,7 +45,8 @@ def quieten(model: nn.Module, share: float) -> None:
 def _spread(name: str, module: nn.Linear | nn.Embedding, num_layers: int, std: float) -> float:
     path = name.split(".")
     if path[-1] in RESIDUAL_OUTPUTS:
-        return std / (2 * num_layers) ** 0.5
+        # A stack of pyramids alone has no block.
+        return std / (2 * max(num_layers, 1)) ** 0.5
     if path[-1] in FEED_FORWARD:
         return 0.5 * module.weight.shape[1] ** -0.5
     if CODEC.intersection(path):

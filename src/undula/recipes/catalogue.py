@@ -53,7 +53,8 @@ def wave_sparse_lm() -> TrainConfig:
 @RECIPES.register("wave_gather_lm")
 def wave_gather_lm() -> TrainConfig:
     """The same half, gathered: blocks half as wide compute on it alone; a smaller and faster model."""
-    return changed(wave_sparse_lm(), {"name": "wave_gather_lm", "model.sparsity.gather": True})
+    changes = {"name": "wave_gather_lm", "model.sparsity.gather": True, "model.backbone.d_ff": 176}
+    return changed(wave_sparse_lm(), changes)
 
 
 @RECIPES.register("wave_compact_lm")
@@ -63,8 +64,8 @@ def wave_compact_lm() -> TrainConfig:
         "name": "wave_compact_lm",
         "model.sparsity.k_ratio": 0.5,
         "model.sparsity.settles": True,
-        "settling": 0.15,
-        "model.backbone.d_ff": 232,
+        "settling": 0.05,
+        "model.backbone.d_ff": 176,
     }
     return changed(wave_lm(), changes)
 
@@ -89,14 +90,14 @@ def wave_phase_lm() -> TrainConfig:
 
 @RECIPES.register("wave_pyramid_lm")
 def wave_pyramid_lm() -> TrainConfig:
-    """Two blocks of the default, and between them a pyramid: bands of harmonics with depths of their own."""
+    """Three blocks of the default, and before the last a pyramid: bands of harmonics with depths of their own."""
     changes = {
         "name": "wave_pyramid_lm",
-        "model.backbone.num_layers": 2,
-        "model.backbone.pyramid.after": (1,),
-        "model.backbone.pyramid.band_num_layers": (4, 3, 2),
+        "model.backbone.num_layers": 3,
+        "model.backbone.pyramid.after": (2,),
+        "model.backbone.pyramid.band_num_layers": (2, 1, 1),
         "model.backbone.pyramid.mixer": "fft_conv",
-        "model.backbone.d_ff": 296,
+        "model.backbone.d_ff": 336,
     }
     return changed(wave_lm(), changes)
 
