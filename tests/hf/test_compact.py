@@ -53,7 +53,7 @@ def test_a_settled_model_compacts_to_the_same_function():
     model = sparse(settles=True)
     model.model.settle()
     small = compact(model)
-    assert (small.config.hidden_size, small.config.model_config.backbone.d_ff) == (12, 32)
+    assert (small.config.hidden_size, small.config.model_config.backbone.d_ff) == (12, 16)
     torch.testing.assert_close(small(ids()).logits, model(ids()).logits, atol=1e-12, rtol=0)
     use, settled = model.model.reduction.selector.ema_use, model.model.reduction.settled
     use.copy_(torch.where(settled, 0.1, 0.9))

@@ -67,6 +67,14 @@ def test_gathered_blocks_are_as_narrow_as_what_is_kept():
     assert seen[0][kept].all()
 
 
+@pytest.mark.parametrize(("ratio", "way", "d_ff"), [(0.5, "", 48), (0.5, "gather", 24), (0.3, "settles", 16)])
+def test_feed_forwards_are_as_narrow_as_what_their_blocks_compute_on(ratio, way, d_ff):
+    selector = AdaptiveHarmonicSelector(H, 3 * H, ratio, min_k=1, use_dynamic_k=False)
+    reduction = HarmonicReduction(H, selector=selector, **({way: True} if way else {}))
+    blocks = reduction.blocks(replace(backbone(), d_ff=48))
+    assert (blocks.d_ff, blocks.d_model) == (d_ff, 12 if way == "gather" else 3 * H)
+
+
 def test_the_selector_teaches_itself_through_the_loss_of_the_model():
     model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2, dynamic_k=True, weight=0.5)).train()
     model(ids())

@@ -53,11 +53,10 @@ def test_recipes_that_are_compared_differ_in_the_model_alone(name, protocol):
 def test_an_enhancement_changes_the_default_in_what_it_is_about_alone():
     whole = RECIPES["wave_lm"]()
     changes = {name: changed(RECIPES[name](), {"name": "wave_lm"}) for name in ENHANCED}
-    sparse = {"model.sparsity.k_ratio": 0.5, "model.backbone.d_ff": 344}
-    gathered = {**sparse, "model.backbone.d_ff": whole.model.backbone.d_ff // 2}
-    assert changes["wave_sparse_lm"] == changed(whole, sparse)
-    assert changes["wave_gather_lm"] == changed(whole, {**gathered, "model.sparsity.gather": True})
-    settled = {**gathered, "model.sparsity.settles": True}
+    half = {"model.sparsity.k_ratio": 0.5}
+    assert changes["wave_sparse_lm"] == changed(whole, {**half, "model.backbone.d_ff": 344})
+    assert changes["wave_gather_lm"] == changed(whole, {**half, "model.sparsity.gather": True})
+    settled = {**half, "model.sparsity.settles": True}
     assert changes["wave_compact_lm"] == changed(whole, {**settled, "settling": 0.05})
     sliced = {"model.freq_limit": "slice", "model.codec.ordered": True, "curriculum.share": 0.5}
     assert changes["wave_curriculum_lm"] == changed(whole, sliced)

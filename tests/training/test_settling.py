@@ -44,7 +44,7 @@ def test_what_is_left_out_learns_no_more_and_compacting_changes_nothing(tmp_path
     small = compact(loaded)
     ids = torch.randint(5, (2, 9))
     torch.testing.assert_close(small(ids).logits, loaded(ids).logits, atol=1e-10, rtol=0)
-    assert (small.config.hidden_size, small.config.model_config.backbone.d_ff) == (12, 16)
+    assert (small.config.hidden_size, small.config.model_config.backbone.d_ff) == (12, 8)
     settled = loaded.model.reduction.settled
     assert torch.equal(loaded.model.kept_harmonics(ids), settled.expand(2, 9, -1))
     loaded.train()(ids, labels=ids).loss.backward()

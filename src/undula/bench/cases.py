@@ -117,8 +117,6 @@ class PyramidCase:
 class SparsityCase:
     """Blocks on part of the harmonics, forward and backward, beside blocks on all of them.
 
-    Feed-forwards of blocks that are trained narrow have the same share of the others' hidden units.
-
     Args:
         num_harmonics: H; the blocks on all of them are 3 H wide.
         ratios: shares of the harmonics.

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from undula.bench.cells import count, made, markdown, megabytes, number
-from undula.bench.quality_tables import ablation, codec, compare, recall, scored, search
+from undula.bench.quality_tables import ablation, codec, compacted, compare, recall, scored, search
 from undula.bench.records import Record
 
 
@@ -245,6 +245,7 @@ TABLES: dict[str, Callable[[list[Record]], str]] = {
     "pyramid": _stacks("Pyramid"),
     "sparsity": _stacks("Blocks on part of the harmonics"),
     "phase": _phase,
+    "compact": compacted,
     "codec": codec,
     "needle": recall("Needle"),
     "copy": recall("Copy"),

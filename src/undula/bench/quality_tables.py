@@ -100,6 +100,23 @@ def codec(run: list[Record]) -> str:
     return f"{caption}; {made(run[0])}\n\n{markdown(head, body)}"
 
 
+def compacted(run: list[Record]) -> str:
+    """Return what compacting trained models cost, and what it saved."""
+    config = run[0].config
+    caption = f"**Compacted** {config['case']}, {len(run)} seeds, trained for {config['steps']:,} steps more"
+    head = ["model", "parameters", "ms a training pass", "nats per token", f"against {config['whole']}"]
+    rows = {config["whole"]: ("whole", "loss_whole"), "compacted": ("compacted", "loss_cut")}
+    rows["trained"] = ("compacted", "loss")
+    body = []
+    for label, (which, loss) in rows.items():
+        size = count(run[0].figures[f"{which}_parameters"])
+        time = over_seeds([r.figures[f"{which}_seconds"] for r in run], 1e3, ".1f", "")
+        nats = over_seeds([r.figures[loss] for r in run], 1, ".3f", "")
+        beyond = over_seeds([r.figures[loss] / r.figures["loss_whole"] - 1 for r in run], 100, "+.2f", " %")
+        body.append([label, size, time, nats, beyond])
+    return f"{caption}; {made(run[0])}\n\n{markdown(head, body)}"
+
+
 SCORES = {
     "bleu": ("BLEU", 1, ".2f", ""),
     "accuracy": ("accuracy", 100, ".2f", " %"),

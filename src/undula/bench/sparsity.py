@@ -16,7 +16,7 @@ from undula.config import to_dict
 from undula.models.backbone import Backbone
 from undula.models.config import BackboneConfig
 from undula.models.init import initialise
-from undula.models.narrow import narrow_config
+from undula.models.narrow import hidden_share, narrow_config
 from undula.models.reduction import HarmonicReduction
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 
@@ -90,10 +90,6 @@ def _config(case: SparsityCase) -> BackboneConfig:
     )
 
 
-def _hidden(config: BackboneConfig, share: float) -> BackboneConfig:
-    return replace(config, d_ff=8 * round(share * config.d_ff / 8))
-
-
 def _blocks(config: BackboneConfig) -> Backbone:
     torch.manual_seed(0)
     blocks = Backbone(config)
@@ -104,20 +100,20 @@ def _blocks(config: BackboneConfig) -> Backbone:
 def _selected(case: SparsityCase, ratio: float, gather: bool) -> nn.Module:
     selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
     reduction = HarmonicReduction(case.num_harmonics, selector=selector, gather=gather)
-    config = reduction.blocks(_config(case))
-    return ReducedStack(reduction, _blocks(_hidden(config, ratio) if gather else config))
+    return ReducedStack(reduction, _blocks(reduction.blocks(_config(case))))
 
 
 def _compacted(case: SparsityCase, ratio: float) -> nn.Module:
-    kept = 3 * int(case.num_harmonics * ratio)
-    return ReducedStack(None, _blocks(_hidden(narrow_config(_config(case), kept), ratio)), kept)
+    kept, config = int(case.num_harmonics * ratio), _config(case)
+    narrow = replace(narrow_config(config, 3 * kept), d_ff=hidden_share(config.d_ff, kept, case.num_harmonics))
+    return ReducedStack(None, _blocks(narrow), 3 * kept)
 
 
 def _settled(case: SparsityCase, ratio: float) -> nn.Module:
     selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
     reduction = HarmonicReduction(case.num_harmonics, selector=selector, settles=True)
     reduction.settle()
-    return ReducedStack(reduction, _blocks(_hidden(_config(case), ratio)))
+    return ReducedStack(reduction, _blocks(reduction.blocks(_config(case))))
 
 
 def _sliced(case: SparsityCase, ratio: float) -> nn.Module:

@@ -26,7 +26,7 @@ from undula.bench.markdown import by_model
 from undula.bench.records import Record, append_records, read_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import newest, results_table, with_results
-from undula.cli import recall_bench, search_bench, wave_gpt_bench
+from undula.cli import compact_bench, recall_bench, search_bench, wave_gpt_bench
 from undula.cli.arguments import parsed_length, parser
 from undula.cli.main import SUCCESS
 from undula.cli.screen import console, table
@@ -43,6 +43,7 @@ USAGE = """usage: undula bench MEASUREMENT [arguments]
   phase         time, memory and error of phase-coherent attention, beside fused attention
   pyramid       time of a multi-resolution pyramid, beside a stack of blocks of the whole width
   sparsity      time of blocks on part of the harmonics, beside blocks on all of them
+  compact       models cut down to the harmonics they keep: loss, parameters and time, beside models of full width
   codec         a trained codec's held-out recordings, and its speed in one go and in pieces
   pieces        time and memory of the loss and gradients of long sequences, read in pieces
   transforms    time and error of Fourier transforms, the device's own and those made of matrix products
@@ -71,6 +72,7 @@ def run(arguments: list[str]) -> int:
         "phase": partial(_mixers, "phase", PHASE_CASES, "narrow"),
         "pyramid": partial(_stacks, "pyramid", PYRAMID_CASES),
         "sparsity": partial(_stacks, "sparsity", SPARSITY_CASES),
+        "compact": compact_bench.run,
         "codec": _codec,
         "pieces": _pieces,
         "transforms": _transforms,

@@ -12,7 +12,7 @@ from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.models.config import SparsityConfig
 from undula.models.language_model import WaveLanguageModel
-from undula.models.narrow import channels_of, narrow_config, residual_axes
+from undula.models.narrow import channels_of, hidden_share, narrow_config, residual_axes
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 
@@ -35,8 +35,8 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
     Args:
         model: a language model of the wave family with a selector whose blocks are 3 H wide.
         keep: number of harmonics k; by default as many as the selector keeps; with a dynamic k, as it kept on average.
-        d_ff: hidden width of the feed-forwards; by default all of it in a model that has settled, else it shrinks by as
-            much as the stream, to a multiple of 8.
+        d_ff: hidden width of the feed-forwards; by default all that they have in a model that settles, else it shrinks
+            by as much as the stream, to a multiple of 8.
 
     Raises:
         ValueError: for another model, a number that is not between 1 and what there is, or a mixer that cannot be
@@ -48,20 +48,21 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
         raise ValueError(
             "compact needs blocks of all harmonics, in no fixed order: sparsity.gather, codec.ordered False"
         )
-    total, hidden = selector.num_harmonics, config.backbone.d_ff
+    blocks = config.backbone if wave.reduction is None else wave.reduction.blocks(config.backbone)
+    total, hidden = selector.num_harmonics, blocks.d_ff
     if wave.reduction is not None and wave.reduction.freq_limit is not None and wave.reduction.freq_limit < 1:
         raise ValueError("compact needs a model whose curriculum has ended: its freq_limit is below 1")
     usual = selector.base_k if selector.share is None else round(selector.ema_k.item())
     kept = usual if keep is None else keep
-    whole = d_ff is None and bool(settled.any())
-    units = hidden if whole else min(hidden, max(8, 8 * round(hidden * kept / total / 8))) if d_ff is None else d_ff
+    usual_units = hidden if config.sparsity.settles else hidden_share(hidden, kept, total)
+    units = usual_units if d_ff is None else d_ff
     for name, number, most in (("keep", kept, total), ("d_ff", units, hidden)):
         if not 1 <= number <= most:
             raise ValueError(f"{name}={number} of {most}; wanted 1 up to all of them")
     # Those settled on come first: shares are at most 1.
     harmonics = (selector.ema_use + 2 * settled).topk(kept).indices.sort().values
     cuts = [*_harmonic_cuts(wave, harmonics, total), *_hidden_cuts(wave, units)]
-    backbone = replace(narrow_config(config.backbone, 3 * kept), d_ff=units)
+    backbone = replace(narrow_config(blocks, 3 * kept), d_ff=units)
     described = replace(config, backbone=backbone, sparsity=SparsityConfig(), freq_limit="none")
     ids = {name: getattr(model.config, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     small = UndulaForCausalLM(UndulaConfig(model=described, **ids))

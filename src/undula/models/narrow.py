@@ -29,6 +29,11 @@ def channels_of(harmonics: Int[Tensor, " K"], num_harmonics: int) -> Int[Tensor,
     return torch.cat([harmonics, harmonics + num_harmonics, harmonics + 2 * num_harmonics])
 
 
+def hidden_share(d_ff: int, kept: int, num_harmonics: int) -> int:
+    """Return the hidden width of feed-forwards for part of the harmonics: the same share, in multiples of 8."""
+    return min(d_ff, max(8, 8 * round(d_ff * kept / num_harmonics / 8)))
+
+
 def narrow_config(config: BackboneConfig, width: int) -> BackboneConfig:
     """Return the backbone with a narrower stream; mixers stay as wide inside as they were, where they can."""
     options = dict(config.mixer_options)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import BackboneConfig
-from undula.models.narrow import channels_of, narrow_config, narrowed, narrowed_state, residual_axes
+from undula.models.narrow import channels_of, hidden_share, narrow_config, narrowed, narrowed_state, residual_axes
 from undula.names import unknown_name
 from undula.nn.frequency_mask import FrequencyMask
 from undula.nn.harmonic_gather import HarmonicGather
@@ -83,6 +84,8 @@ class HarmonicReduction(nn.Module):
     def blocks(self, config: BackboneConfig) -> BackboneConfig:
         """Return the blocks that compute on what is left, given those that compute on all.
 
+        Feed-forwards of gathered blocks, and of those that settle, are narrower by the share of the harmonics.
+
         Raises:
             ValueError: for gathered blocks that read their channels as waves: after the gather's map they are none.
         """
@@ -91,6 +94,9 @@ class HarmonicReduction(nn.Module):
             raise ValueError(
                 "gather=True with a pyramid or phase coherence: gathered channels have no bands and phases"
             )
+        if self.selector is None or (self.gather is None and self.settled is None):
+            return config
+        config = replace(config, d_ff=hidden_share(config.d_ff, self.selector.base_k, self.num_harmonics))
         return config if self.gather is None else narrow_config(config, 3 * self.gather.kept)
 
     def check(self, backbone: Backbone) -> None:

@@ -53,8 +53,8 @@ def wave_sparse_lm() -> TrainConfig:
 @RECIPES.register("wave_gather_lm")
 def wave_gather_lm() -> TrainConfig:
     """The same half, gathered: blocks half as wide compute on it alone; a smaller and faster model."""
-    changes = {"name": "wave_gather_lm", "model.sparsity.gather": True, "model.backbone.d_ff": 176}
-    return changed(wave_sparse_lm(), changes)
+    changes = {"name": "wave_gather_lm", "model.sparsity.k_ratio": 0.5, "model.sparsity.gather": True}
+    return changed(wave_lm(), changes)
 
 
 @RECIPES.register("wave_compact_lm")
@@ -65,7 +65,6 @@ def wave_compact_lm() -> TrainConfig:
         "model.sparsity.k_ratio": 0.5,
         "model.sparsity.settles": True,
         "settling": 0.05,
-        "model.backbone.d_ff": 176,
     }
     return changed(wave_lm(), changes)
 
