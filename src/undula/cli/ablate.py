@@ -11,6 +11,7 @@ from rich.console import Console
 from undula.cli.arguments import parser, split_overrides
 from undula.cli.compare import Watched, show_comparison
 from undula.cli.main import INTERRUPTED, SUCCESS, UNEXPECTED
+from undula.cli.measuring import add_results, results_folder
 from undula.cli.screen import console, table
 from undula.optional import late_import
 from undula.recipes.changes import changed
@@ -37,7 +38,7 @@ def run(arguments: list[str]) -> int:
         baseline=STANDARD if STANDARD in names else names[0],
         jobs=processes() if asked.parallel else 1,
     )
-    results = Path(asked.results) if asked.results else None
+    results = results_folder(asked)
     try:
         with Watched(screen) as watch:
             found = module.ablate(configs, links, Path(asked.out), plan, results=results, watch=watch)
@@ -106,7 +107,7 @@ def with_arguments(reader: ArgumentParser, out: str) -> ArgumentParser:
     reader.add_argument("--seeds", type=int, default=3, help="runs of each model")
     reader.add_argument("--parallel", action="store_true", help="one process for each GPU, or for each core")
     reader.add_argument("--out", type=str, default=out, help="finished runs there are not repeated")
-    reader.add_argument("--results", type=str, help="folder of the records (default: benchmarks/results)")
+    add_results(reader)
     return reader
 
 

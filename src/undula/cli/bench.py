@@ -1,7 +1,7 @@
 """Measure speed, memory and error against peers; every result becomes a record, and tables are made from records."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ from undula.bench.cases import (
     MixerCase,
 )
 from undula.bench.markdown import by_model
-from undula.bench.records import Record, append_records, read_records, results_file
+from undula.bench.records import Record, read_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.bench.table import newest, results_table, with_results
 from undula.cli import compact_bench, recall_bench, search_bench, wave_gpt_bench
 from undula.cli.arguments import parsed_length, parser
 from undula.cli.main import SUCCESS
+from undula.cli.measuring import add_results, add_setting, add_threads, chosen_setting, measured, results_folder
 from undula.cli.screen import console, table
-from undula.config import from_dict
 from undula.names import unknown_name
 from undula.optional import late_import
 
@@ -92,9 +92,9 @@ def run(arguments: list[str]) -> int:
 
 def _train(arguments: list[str]) -> int:
     asked = _reader("train", TRAIN_CASES, "10m", memory=True).parse_args(arguments)
-    case, setting = _case(TRAIN_CASES, asked.case), _setting(asked)
+    case, setting = _case(TRAIN_CASES, asked.case), chosen_setting(asked)
     measure = late_import("undula.bench.train").bench_train
-    records = _measured("train", asked, lambda: measure(asked.case, case, setting, asked.memory))
+    records = measured("train", asked, lambda: measure(asked.case, case, setting, asked.memory))
     head = ("model", "parameters", "ms a step", "tokens/s", f"x {case.peers[0]}", "peak MB")
     rows = [
         (
@@ -117,13 +117,13 @@ def _mixers(kind: str, cases: Mapping[str, MixerCase], usual: str, arguments: li
     reader.add_argument("--only", type=str, help="some of the mixers, such as fft_conv,attention (default: all)")
     reader.add_argument("--limit", type=float, default=60.0, help="seconds of a pass; what takes longer is not run")
     asked = reader.parse_args(arguments)
-    case, setting = _case(cases, asked.case), _setting(asked)
+    case, setting = _case(cases, asked.case), chosen_setting(asked)
     if asked.lengths:
         case = dataclasses.replace(case, lengths=tuple(parsed_length(text) for text in asked.lengths.split(",")))
     bench = late_import("undula.bench.mixers")
     if asked.only:
         case = bench.only(case, asked.only.split(","))
-    records = _measured(
+    records = measured(
         kind, asked, lambda: bench.bench_mixers(asked.case, case, setting, asked.memory, kind, asked.limit)
     )
     head = ("mixer", "steps", "forward ms", "x", "MB", "and backward ms", "x", "MB", "error", "gradient error")
@@ -140,9 +140,9 @@ def _mixers(kind: str, cases: Mapping[str, MixerCase], usual: str, arguments: li
 
 def _decode(arguments: list[str]) -> int:
     asked = _reader("decode", DECODE_CASES, "10m", memory=False).parse_args(arguments)
-    case, setting = _case(DECODE_CASES, asked.case), _setting(asked)
+    case, setting = _case(DECODE_CASES, asked.case), chosen_setting(asked)
     measure = late_import("undula.bench.decode").bench_decode
-    records = _measured("decode", asked, lambda: measure(asked.case, case, setting))
+    records = measured("decode", asked, lambda: measure(asked.case, case, setting))
     peer = records[0].config["peer"] or ""
     head = ("model", "context", "tokens/s", f"x {peer}", "time of a token x shortest context", "cache MB")
     rows = [
@@ -162,9 +162,9 @@ def _decode(arguments: list[str]) -> int:
 
 def _optimizers(arguments: list[str]) -> int:
     asked = _reader("optimizers", OPTIMIZER_CASES, "10m", memory=False).parse_args(arguments)
-    case, setting = _case(OPTIMIZER_CASES, asked.case), _setting(asked)
+    case, setting = _case(OPTIMIZER_CASES, asked.case), chosen_setting(asked)
     measure = late_import("undula.bench.optimizers").bench_optimizers
-    records = _measured("optimizers", asked, lambda: measure(asked.case, case, setting))
+    records = measured("optimizers", asked, lambda: measure(asked.case, case, setting))
     head = ("optimizer", "ms a step", f"x {records[0].config['peer']}", "state MB")
     rows = [
         (
@@ -181,9 +181,9 @@ def _optimizers(arguments: list[str]) -> int:
 
 def _stacks(kind: str, cases: Mapping[str, Any], arguments: list[str]) -> int:
     asked = _reader(kind, cases, "h64", memory=False).parse_args(arguments)
-    case, setting = _case(cases, asked.case), _setting(asked)
+    case, setting = _case(cases, asked.case), chosen_setting(asked)
     measure = getattr(late_import(f"undula.bench.{kind}"), f"bench_{kind}")
-    records = _measured(kind, asked, lambda: measure(asked.case, case, setting))
+    records = measured(kind, asked, lambda: measure(asked.case, case, setting))
     head = ("model", "batch", "steps", "parameters", "forward and backward ms", f"x {records[0].config['peer']}")
     rows = [
         (
@@ -203,12 +203,12 @@ def _stacks(kind: str, cases: Mapping[str, Any], arguments: list[str]) -> int:
 def _codec(arguments: list[str]) -> int:
     reader = parser("bench codec", "Score the held-out recordings of a codec's run, time it, and record.")
     reader.add_argument("run", type=str, help="folder of a run that trained a codec")
-    _add_setting(reader)
-    _add_results(reader)
+    add_setting(reader)
+    add_results(reader)
     asked = reader.parse_args(arguments)
-    setting = _setting(asked)
+    setting = chosen_setting(asked)
     measure = late_import("undula.experiments.codec").bench_codec_run
-    (record,) = _measured("codec", asked, lambda: measure(Path(asked.run), setting))
+    (record,) = measured("codec", asked, lambda: measure(Path(asked.run), setting))
     keys = ("si_sdr", "si_sdr_median", "si_sdr_lowest", "whole_seconds_a_second", "pieces_seconds_a_second")
     head = ("codec", "SI-SDR in dB", "median", "lowest", "seconds a second", "in pieces", "streaming difference")
     values = [record.figures[key] for key in (*keys, "streaming_difference")]
@@ -218,9 +218,9 @@ def _codec(arguments: list[str]) -> int:
 
 def _pieces(arguments: list[str]) -> int:
     asked = _reader("pieces", PIECES_CASES, "d256", memory=False).parse_args(arguments)
-    case, setting = _case(PIECES_CASES, asked.case), _setting(asked)
+    case, setting = _case(PIECES_CASES, asked.case), chosen_setting(asked)
     measure = late_import("undula.bench.pieces").bench_pieces
-    records = _measured("pieces", asked, lambda: measure(asked.case, case, setting))
+    records = measured("pieces", asked, lambda: measure(asked.case, case, setting))
     head = ("model", "tokens", "seconds", "tokens/s", "peak MB")
     rows = [
         (
@@ -239,9 +239,9 @@ def _pieces(arguments: list[str]) -> int:
 
 def _transforms(arguments: list[str]) -> int:
     asked = _reader("transforms", TRANSFORMS_CASES, "4m", memory=False).parse_args(arguments)
-    case, setting = _case(TRANSFORMS_CASES, asked.case), _setting(asked)
+    case, setting = _case(TRANSFORMS_CASES, asked.case), chosen_setting(asked)
     measure = late_import("undula.bench.transforms").bench_transforms
-    records = _measured("transforms", asked, lambda: measure(asked.case, case, setting))
+    records = measured("transforms", asked, lambda: measure(asked.case, case, setting))
     head = ("by", "points", "ms", f"x {records[0].config['peer']}", "error")
     rows = [
         (r.config["model"], r.config["points"], 1e3 * r.figures["seconds"], r.figures["ratio"], r.figures["error"])
@@ -253,9 +253,9 @@ def _transforms(arguments: list[str]) -> int:
 
 def _wavelet(arguments: list[str]) -> int:
     asked = _reader("wavelet", WAVELET_CASES, "db4", memory=True).parse_args(arguments)
-    case, setting = _case(WAVELET_CASES, asked.case), _setting(asked)
+    case, setting = _case(WAVELET_CASES, asked.case), chosen_setting(asked)
     measure = late_import("undula.bench.wavelet").bench_wavelet
-    records = _measured("wavelet", asked, lambda: measure(asked.case, case, setting, asked.memory))
+    records = measured("wavelet", asked, lambda: measure(asked.case, case, setting, asked.memory))
     own = records[0].config["peer"]
     head = ("library", "there and back ms", f"{own} x", "MB", "and backward ms", f"{own} x", "MB", "largest error")
     rows = [
@@ -271,12 +271,12 @@ def _wavelet(arguments: list[str]) -> int:
 def _leaks(arguments: list[str]) -> int:
     reader = parser("bench leaks", f"Search texts for planted passages and record. Cases: {', '.join(LEAKS_CASES)}.")
     reader.add_argument("case", nargs="?", default="100m", help="what to measure (default: 100m)")
-    reader.add_argument("--threads", type=int, default=BenchSetting().threads, help="threads of an operation")
-    _add_results(reader)
+    add_threads(reader)
+    add_results(reader)
     asked = reader.parse_args(arguments)
     case, setting = _case(LEAKS_CASES, asked.case), BenchSetting(repeats=1, warmup=0, threads=asked.threads)
     measure = late_import("undula.bench.leaks").bench_leaks
-    records = _measured("leaks", asked, lambda: measure(asked.case, case, setting))
+    records = measured("leaks", asked, lambda: measure(asked.case, case, setting))
     keys = ("passages", "planted", "missed", "false", "seconds")
     rows = [
         (r.config["model"], *(r.figures[key] for key in keys), _megabytes(r.figures["peak_bytes"])) for r in records
@@ -292,9 +292,9 @@ def _table(arguments: list[str]) -> int:
     reader.add_argument(
         "--write", type=str, help="a document with lines <!-- results:begin --> and <!-- results:end -->"
     )
-    _add_results(reader)
+    add_results(reader)
     asked = reader.parse_args(arguments)
-    results = _folder(asked)
+    results = results_folder(asked)
     if not asked.write:
         print(results_table(results).strip("\n"))
         return SUCCESS
@@ -307,9 +307,9 @@ def _table(arguments: list[str]) -> int:
 def _plot(arguments: list[str]) -> int:
     reader = parser("bench plot", "Draw the newest times and peaks of memory of mixers over the number of steps.")
     reader.add_argument("--write", type=str, default="docs/pictures", help="folder of the pictures")
-    _add_results(reader)
+    add_results(reader)
     asked = reader.parse_args(arguments)
-    runs = newest(read_records(results_file("mixers", _folder(asked))))
+    runs = newest(read_records(results_file("mixers", results_folder(asked))))
     if not runs:
         raise ValueError("there are no records of mixers; make some with: undula bench mixers")
     folder, run = Path(asked.write), max(runs, key=lambda records: records[0].date)
@@ -328,53 +328,17 @@ def _plot(arguments: list[str]) -> int:
 def _reader(kind: str, cases: Mapping[str, Any], usual: str, *, memory: bool) -> ArgumentParser:
     reader = parser(f"bench {kind}", f"Measure in turns and record. Cases: {', '.join(cases)}.")
     reader.add_argument("case", nargs="?", default=usual, help=f"what to measure (default: {usual})")
-    _add_setting(reader)
+    add_setting(reader)
     if memory:
         reader.add_argument("--memory", type=bool, default=True, help="measure the peak of memory, too")
-    _add_results(reader)
+    add_results(reader)
     return reader
-
-
-def _add_setting(reader: ArgumentParser) -> None:
-    usually = BenchSetting()
-    reader.add_argument("--repeats", type=int, default=usually.repeats, help="rounds that count; medians are taken")
-    reader.add_argument("--warmup", type=int, default=usually.warmup, help="rounds before those")
-    reader.add_argument("--device", type=str, default=usually.device, help="cpu or cuda")
-    reader.add_argument("--dtype", type=str, default=usually.dtype, help="float32 or bfloat16")
-    reader.add_argument("--threads", type=int, default=usually.threads, help="threads of an operation")
-
-
-def _add_results(reader: ArgumentParser) -> None:
-    reader.add_argument(
-        "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
-    )
-
-
-def _folder(asked: Any) -> Path | None:
-    return Path(asked.results) if asked.results else None
 
 
 def _case(cases: Mapping[str, Any], name: str) -> Any:
     if name not in cases:
         raise unknown_name("case", name, cases)
     return cases[name]
-
-
-def _setting(asked: Any) -> BenchSetting:
-    names = [field.name for field in dataclasses.fields(BenchSetting)]
-    return from_dict(BenchSetting, {name: getattr(asked, name) for name in names})
-
-
-def _measured(kind: str, asked: Any, measure: Callable[[], Iterable[Record]]) -> list[Record]:
-    """Measure, record each result when it is there, and return the records."""
-    screen, path = console(), results_file(kind, _folder(asked))
-    records = []
-    with screen.status("measuring"):
-        for record in measure():
-            append_records(path, [record])
-            records.append(record)
-    screen.print(f"{len(records)} records added to {path}", soft_wrap=True)
-    return records
 
 
 def _pass(record: Record, way: str) -> tuple[float | str, float | str, str]:

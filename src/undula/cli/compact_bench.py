@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from undula.bench.records import append_records, results_file
 from undula.bench.setting import BenchSetting
 from undula.cli.arguments import parser
 from undula.cli.main import SUCCESS
+from undula.cli.measuring import add_results, add_threads, measured
 from undula.cli.screen import console, table
 from undula.optional import late_import
 
@@ -18,21 +18,14 @@ def run(arguments: list[str]) -> int:
     reader.add_argument("--steps", type=int, default=200, help="steps that each is trained for")
     reader.add_argument("--rate", type=float, default=1e-4, help="learning rate at their start")
     reader.add_argument("--out", type=str, default="runs/compacted", help="folder for the compacted models' runs")
-    reader.add_argument("--threads", type=int, default=BenchSetting().threads, help="threads of an operation")
-    reader.add_argument(
-        "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
-    )
+    add_threads(reader)
+    add_results(reader)
     asked = reader.parse_args(arguments)
     setting = BenchSetting(threads=asked.threads)
-    bench, screen = late_import("undula.experiments.compact"), console()
-    path = results_file("compact", Path(asked.results) if asked.results else None)
+    bench = late_import("undula.experiments.compact").bench_compacted
     runs, wholes = ([Path(folder) for folder in folders] for folders in (asked.runs, asked.whole))
-    records = []
-    with screen.status("training what was compacted"):
-        for record in bench.bench_compacted(runs, wholes, Path(asked.out), asked.steps, asked.rate, setting):
-            append_records(path, [record])
-            records.append(record)
-    screen.print(f"{len(records)} records added to {path}", soft_wrap=True)
+    training = Path(asked.out), asked.steps, asked.rate
+    records = measured("compact", asked, lambda: bench(runs, wholes, *training, setting), "training what is left")
     head = ("model", "seed", "parameters", "x", "time, x", "nats, full width", "cut", "trained", "against full width")
     rows = []
     for record in records:
@@ -48,5 +41,5 @@ def run(arguments: list[str]) -> int:
                 f"{figures['loss'] / figures['loss_whole'] - 1:+.2%}",
             )
         )
-    screen.print(table(head, rows, f"compacted, {setting.threads} threads"))
+    console().print(table(head, rows, f"compacted, {setting.threads} threads"))
     return SUCCESS

@@ -11,6 +11,7 @@ from rich.console import Console
 from undula.cli.arguments import parser, split_overrides
 from undula.cli.kinds import KINDS, Kind
 from undula.cli.main import INTERRUPTED, SUCCESS, UNEXPECTED
+from undula.cli.measuring import add_results, results_folder
 from undula.cli.progress import LiveProgress
 from undula.cli.screen import console, table
 from undula.optional import late_import
@@ -49,9 +50,7 @@ def run(arguments: list[str]) -> int:
     reader.add_argument("--jobs", type=int, default=1, help="processes that train, one thread each")
     reader.add_argument("--title", type=str, help="what tables call it (default: protocol, data and changed values)")
     reader.add_argument("--out", type=str, default="runs/compare", help="finished runs there are not repeated")
-    reader.add_argument(
-        "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
-    )
+    add_results(reader)
     asked = reader.parse_args(words)
     for kind in (KINDS[RECOGNITION], KINDS[TRANSLATION]):
         if asked.recipes[0] in kind.recipes:
@@ -65,7 +64,7 @@ def run(arguments: list[str]) -> int:
         equal_time=asked.equal_time,
         jobs=asked.jobs,
     )
-    results = Path(asked.results) if asked.results else None
+    results = results_folder(asked)
     try:
         with Watched(screen) as watch:
             found = module.compare(configs, Path(asked.out), plan, results=results, watch=watch)
@@ -84,7 +83,7 @@ def compare_scored(kind: Kind, asked: Any, overrides: dict[str, Any]) -> int:
     changes = overrides if asked.data is None else {kind.place: asked.data, **overrides}
     configs = [changed(kind.recipes[name](), changes) for name in asked.recipes]
     screen, module = console(), late_import("undula.experiments.compare_scored")
-    results = Path(asked.results) if asked.results else None
+    results = results_folder(asked)
     source = Path(changes[kind.place]).name if kind.place in changes else None
     title = asked.title or _title((configs[0].name, source), overrides)
     try:

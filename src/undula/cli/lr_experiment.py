@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser
 from undula.cli.arguments import parser, split_overrides
 from undula.cli.compare import Watched
 from undula.cli.main import INTERRUPTED, SUCCESS
+from undula.cli.measuring import add_results, results_folder
 from undula.cli.screen import console, table
 from undula.cli.spectral_flags import add_model_flags, spectral_run
 from undula.optional import late_import
@@ -34,7 +35,7 @@ def run(arguments: list[str]) -> int:
                 Path(asked.out),
                 seeds=asked.seeds,
                 target_perplexity=asked.target_perplexity,
-                results=Path(asked.results) if asked.results else None,
+                results=results_folder(asked),
                 watch=watch,
             )
     except KeyboardInterrupt:
@@ -71,9 +72,7 @@ def _reader() -> ArgumentParser:
     reader.add_argument(
         "--out", "--output_dir", type=str, default="runs/lr_experiment", help="finished runs there are not repeated"
     )
-    reader.add_argument(
-        "--results", type=str, help="folder of the records (default: benchmarks/results of this repository)"
-    )
+    add_results(reader)
     add_model_flags(reader)
     return reader
 

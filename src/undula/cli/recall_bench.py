@@ -6,6 +6,7 @@ from undula.bench.records import append_records, results_file
 from undula.cli.arguments import parsed_length, parser, split_overrides
 from undula.cli.compare import Watched
 from undula.cli.main import INTERRUPTED, SUCCESS
+from undula.cli.measuring import add_results, results_folder
 from undula.cli.screen import console, table
 from undula.optional import late_import
 from undula.recipes.changes import changed
@@ -30,13 +31,13 @@ def run(kind: str, arguments: list[str]) -> int:
     reader.add_argument("--lengths", type=str, default=LENGTHS, help=f"steps of the episodes (default: {LENGTHS})")
     reader.add_argument("--episodes", type=int, default=64, help="of each length")
     reader.add_argument("--out", type=str, default=f"runs/{kind}", help="finished runs there are not repeated")
-    reader.add_argument("--results", type=str, help="folder of the records (default: benchmarks/results)")
+    add_results(reader)
     asked = reader.parse_args(words)
     task = kind if asked.count is None else f"{kind}:{asked.count}"
     lengths = [parsed_length(text) for text in asked.lengths.split(",")]
     configs = {name: changed(recall(task, name), overrides) for name in asked.models or RECALL_MODELS}
     screen, experiment = console(), late_import("undula.experiments.recall")
-    path, records = results_file(kind, Path(asked.results) if asked.results else None), []
+    path, records = results_file(kind, results_folder(asked)), []
     try:
         with Watched(screen) as watch:
             for name, config in configs.items():

@@ -8,6 +8,7 @@ from undula.cli.ablate import chosen, equal_sizes, processes, with_arguments
 from undula.cli.arguments import parser, split_overrides
 from undula.cli.compare import Watched, show_comparison
 from undula.cli.main import INTERRUPTED, SUCCESS, UNEXPECTED
+from undula.cli.measuring import results_folder
 from undula.cli.screen import console, table
 from undula.optional import late_import
 from undula.recipes.wave_gpt import STANDARD, ablated
@@ -31,7 +32,7 @@ def run(arguments: list[str]) -> int:
         equal_time=True,
         jobs=processes() if asked.parallel else 1,
     )
-    results = Path(asked.results) if asked.results else None
+    results = results_folder(asked)
     try:
         configs = [_tuned(screen, config, out) for config in configs]
         with Watched(screen) as watch:
