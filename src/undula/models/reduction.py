@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from undula.models.backbone import Backbone, LayerHook, States
@@ -164,9 +164,9 @@ class HarmonicReduction(nn.Module):
         if self.mask is not None and self.freq_limit is not None:
             x = self.mask(x, self.freq_limit)
         if self.selector is not None and (self.settled is None or self.present is None):
-            x, chosen = self._select(self.selector, x, attention_mask)
+            x = self._select(self.selector, x, attention_mask)
             if self.gather is not None:
-                return run(backbone, self.gather(x), partial(self.gather.scatter, chosen=chosen))
+                return run(backbone, self.gather.narrow(x), self.gather.widen)
         if self.present is None:
             return run(backbone, x, lambda y: y)
         channels = self._channels(x.device)
@@ -186,16 +186,14 @@ class HarmonicReduction(nn.Module):
         present = torch.arange(self.num_harmonics) if self.present is None else self.present
         return channels_of(present.to(device), self.num_harmonics)
 
-    def _select(
-        self, selector: AdaptiveHarmonicSelector, x: Sequence, attention_mask: PaddingMask | None
-    ) -> tuple[Sequence, Float[Tensor, "B T H"]]:
-        """The representation with the chosen harmonics alone, and which they are."""
+    def _select(self, selector: AdaptiveHarmonicSelector, x: Sequence, attention_mask: PaddingMask | None) -> Sequence:
+        """The representation with the chosen harmonics alone."""
         if torch.is_grad_enabled() or self.keeps_statistics:
             self.selection, self.real = selector.select(x, attention_mask), attention_mask
-            return selector.applied(x, self.selection), self.selection["selection_mask"]
+            return selector.applied(x, self.selection)
         chosen = selector.choose(x, attention_mask).chosen.to(x.dtype)
         self.selection = self.real = None
-        return x * chosen.repeat(1, 1, 3), chosen
+        return x * chosen.repeat(1, 1, 3)
 
 
 def _called(blocks: Callable[..., Any], x: Tensor, widen: Callable[[Tensor], Tensor], **given: Any) -> Any:
