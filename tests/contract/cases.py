@@ -50,6 +50,7 @@ OPTIONS = {
         {"harmonics": "grouped", "num_kv_heads": 2, "dropout": 0.2, "yarn_scale": 4.0, "max_seq_len": 4},
         {"phase_coherence_mode": "complex", "phase_temp": 0.5, "num_kv_heads": 1, "use_yarn": False},
         {"phase_coherence_mode": "complex", "harmonics": "grouped", "use_flash": False},
+        {"qk_norm": True, "rotary_base": 100.0, "num_kv_heads": 2},
     ],
     "pure_wave": [{}, {"kernel": "sigmoid", "num_waves": 5, "dropout": 0.2}, {"kernel": "exp", "num_waves": 8}],
     "pure_wave_linear": [{}, {"kernel": "sigmoid", "num_waves": 5}, {"kernel": "exp", "num_waves": 8}],

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from tests.reference.attention import rms_norm
+
 
 def coherence(phases_q, phases_k, amps_q, amps_k, modulus):
     """Mean over harmonics of A A' e^(i (phi - phi')) for phases (T, H) and (S, H): its modulus, or its real part."""
@@ -46,9 +48,12 @@ def mixer(x, p, heads, kv_heads, causal=True, mask=None, *, phases=None, **optio
     for b, n in np.ndindex(batch, heads):
         g = n * kv_heads // heads
         q, k = queries[b, :, n * each : (n + 1) * each], keys[b, :, g * each : (g + 1) * each]
+        if options.get("qk_norm", False):
+            q, k = rms_norm(q, p["q_norm.weight"]), rms_norm(k, p["k_norm.weight"])
         if options.get("use_yarn", True):
             how = {"scale": options.get("yarn_scale", 1.0), "trained": options.get("max_seq_len", 512)}
-            q, k = yarn_rotate(q, at, 10000.0, **how), yarn_rotate(k, at, 10000.0, **how)
+            base = options.get("rotary_base", 10000.0)
+            q, k = yarn_rotate(q, at, base, **how), yarn_rotate(k, at, base, **how)
         own = slice(n, None, heads) if grouped else slice(None)
         c = coherence(phases[b, :, own], phases[b, :, own], amps[b, :, own], amps[b, :, own], modulus)
         alpha, beta = (np.broadcast_to(p[name], heads)[n] for name in ("alpha", "beta"))

@@ -10,14 +10,12 @@ from torch.nn import functional as F
 
 from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
 from undula.names import unknown_name
+from undula.nn.norms import RMSNorm
 from undula.nn.phase_coherence import check_coherence
 from undula.ops.attention import joined_mask
 from undula.ops.coherence import coherent_attention, is_complex, wave_vectors
 from undula.ops.rotary import rotary_table, rotate
 from undula.shapes import PaddingMask, Sequence
-
-BASE = 10000.0
-"""Slowest wavelength of the rotary positions, over 2 pi, in steps."""
 
 
 @dataclass
@@ -56,6 +54,8 @@ class PhaseCoherentAttention(Mixer):
         harmonics: "shared" or "grouped".
         blend_per_head: an alpha and a beta for each head, not one for all.
         yarn_scale: how many times longer than max_seq_len sequences may be.
+        rotary_base: slowest wavelength of the positions, over 2 pi, in steps.
+        qk_norm: normalise the queries and keys of each head before they are turned.
 
     Raises:
         ValueError: when d_model is not 3 x num_harmonics, heads do not divide, or a name or number is none.
@@ -84,6 +84,8 @@ class PhaseCoherentAttention(Mixer):
         harmonics: str = "shared",
         blend_per_head: bool = False,
         yarn_scale: float = 1.0,
+        rotary_base: float = 10000.0,
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         _check_sizes(d_model, num_harmonics, n_heads_q, n_heads_kv, use_yarn)
@@ -98,11 +100,13 @@ class PhaseCoherentAttention(Mixer):
         self.d_model, self.num_harmonics = d_model, num_harmonics
         self.n_heads_q, self.n_heads_kv, self.d_head = n_heads_q, n_heads_kv, d_model // n_heads_q
         self.dropout_p, self.use_yarn, self.use_flash = dropout_p, use_yarn, use_flash
-        self.max_seq_len, self.yarn_scale = max_seq_len, yarn_scale
+        self.max_seq_len, self.yarn_scale, self.rotary_base = max_seq_len, yarn_scale, rotary_base
         self.phase_temp, self.grouped = phase_temp, harmonics == "grouped"
         self.q_proj = nn.Linear(d_model, d_model, bias=False)
         self.kv_proj = nn.Linear(d_model, 2 * n_heads_kv * self.d_head, bias=False)
         self.out_proj = nn.Linear(d_model, d_model)
+        self.q_norm = RMSNorm(self.d_head) if qk_norm else None
+        self.k_norm = RMSNorm(self.d_head) if qk_norm else None
         for name, start in (("alpha", 1.0), ("beta", 0.5)):
             value = torch.full((n_heads_q,) if blend_per_head else (), start)
             if learnable_blend:
@@ -125,6 +129,8 @@ class PhaseCoherentAttention(Mixer):
         yarn_scale: float = 1.0,
         max_seq_len: int = 512,
         use_flash: bool = True,
+        rotary_base: float = 10000.0,
+        qk_norm: bool = False,
     ) -> "PhaseCoherentAttention":
         """Build the mixer with d_model / 3 harmonics, and an alpha and a beta for each head.
 
@@ -147,6 +153,8 @@ class PhaseCoherentAttention(Mixer):
             harmonics=harmonics,
             blend_per_head=True,
             yarn_scale=yarn_scale,
+            rotary_base=rotary_base,
+            qk_norm=qk_norm,
         )
 
     def forward(
@@ -195,12 +203,14 @@ class PhaseCoherentAttention(Mixer):
         """Queries, keys and values by heads, turned by position."""
         q = rearrange(self.q_proj(x), "b t (n e) -> b n t e", e=self.d_head)
         k, v = rearrange(self.kv_proj(x), "b t (two g e) -> two b g t e", two=2, e=self.d_head)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         if self.use_yarn:
             table = rotary_table(
                 first,
                 x.shape[1],
                 self.d_head,
-                BASE,
+                self.rotary_base,
                 x.device,
                 q.dtype,
                 scale=self.yarn_scale,

@@ -239,7 +239,7 @@ def _wave(mixer: str, d_ff: int, **options: Any) -> ModelConfig:
 
 
 def _phase(d_ff: int) -> ModelConfig:
-    backbone = _backbone("phase_coherent", 120, d_ff, "phase_parallel", {})
+    backbone = _backbone("phase_coherent", 120, d_ff, "phase_parallel", TUNED)
     return ModelConfig(family="wave", backbone=backbone, codec=CodecConfig(d_model=96, num_heads=0, num_layers=0))
 
 
