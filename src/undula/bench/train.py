@@ -37,6 +37,8 @@ class StepPlan:
         batch_size, block_size: sequences in a step, tokens in a sequence.
         optim: the optimizer.
         loss: what is made small; of a peer always cross entropy.
+        freq_limit: share of the frequencies that a curriculum lets through.
+        settled: whether the model has chosen its harmonics.
     """
 
     model: ModelConfig
@@ -45,12 +47,19 @@ class StepPlan:
     block_size: int
     optim: OptimConfig = OptimConfig()
     loss: LossConfig = LossConfig()
+    freq_limit: float = 1.0
+    settled: bool = False
 
     def build(self) -> nn.Module:
         """Return the model."""
         if self.peer is not None:
             return TRAIN_PEERS[self.peer](self.model, self.block_size)
-        return build_language_model(self.model)
+        model = build_language_model(self.model)
+        if self.freq_limit < 1:
+            model.set_freq_limit(self.freq_limit)
+        if self.settled:
+            model.settle()
+        return model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ out/speed-HASH.json            train steps of all models, measured in turns
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +12,16 @@ from typing import Any
 
 from undula.audit.run import MODEL_AUDITS
 from undula.bench.environment import make_records
-from undula.bench.harness import speedup
-from undula.bench.records import append_records, json_safe, results_file
+from undula.bench.records import append_records, results_file
 from undula.bench.setting import BenchSetting
-from undula.bench.train import StepPlan, flat_figures, measure_steps
 from undula.config import to_dict
 from undula.data.build import Prepared, prepare
 from undula.experiments.alike import SHARED, check_alike, where_it_trains
-from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, digest, finished, run_cell
+from undula.experiments.cell import Cell, CellPlan, cell_folder, check_batches, finished, run_cell
 from undula.experiments.processes import in_processes
 from undula.experiments.ranking import EQUAL_TIME, Row, parameter_warnings, rows_of
 from undula.experiments.run import resolved_config
-from undula.files import write_flushed
+from undula.experiments.speeds import equal_time, measured_speeds
 from undula.training.config import TrainConfig
 from undula.training.records import Listener
 
@@ -114,7 +111,7 @@ def compare(
     plan = dataclasses.replace(plan, setting=where_it_trains(configs[0], plan.setting))
     prepared = prepare(configs[0].data, cache_dir)
     ready = [resolved_config(config, prepared) for config in configs]
-    speeds = measured_speeds(ready, out, plan, baseline)
+    speeds = measured_speeds(ready, out, plan.setting, baseline)
     run = CellRunner(out, plan, prepared, results_file("compare", results), cache_dir, watch)
     cells = run.all(ready)
     check_batches(cells)
@@ -153,40 +150,6 @@ def order(configs: Sequence[TrainConfig], seeds: int) -> Iterator[TrainConfig]:
     for seed in range(seeds):
         for config in configs:
             yield dataclasses.replace(config, seed=seed)
-
-
-def equal_time(config: TrainConfig, speeds: dict[str, dict[str, Any]]) -> TrainConfig:
-    """Return a run of as many steps as fit into the time of the baseline's, with a whole schedule of its own."""
-    return dataclasses.replace(config, steps=max(1, round(config.steps * speeds[config.name]["ratio"])))
-
-
-def measured_speeds(
-    configs: Sequence[TrainConfig], out: Path, plan: ComparePlan, baseline: str
-) -> dict[str, dict[str, Any]]:
-    """Return what train steps of each model take, measured in turns; read from `out` when they were measured before.
-
-    Kept, because the number of steps in equal time follows from it and must not change when a comparison goes on.
-    """
-    asked = {config.name: to_dict(config) for config in configs}
-    path = out / f"speed-{digest(asked, to_dict(plan.setting), baseline)}.json"
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
-    plans = {
-        config.name: StepPlan(
-            model=config.model,
-            batch_size=config.batch_size,
-            block_size=config.data.block_size,
-            optim=config.optim,
-            loss=config.loss,
-        )
-        for config in configs
-    }
-    found = measure_steps(plans, plan.setting)
-    base = found[baseline].timing
-    speeds = {name: {**flat_figures(step), "ratio": speedup(step.timing, base)} for name, step in found.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    write_flushed(path, json.dumps(json_safe(speeds), indent=1) + "\n")
-    return speeds
 
 
 class CellRunner:
