@@ -57,7 +57,7 @@ def test_an_enhancement_changes_the_default_in_what_it_is_about_alone():
     assert changes["wave_sparse_lm"] == changed(whole, {**half, "model.backbone.d_ff": 344})
     assert changes["wave_gather_lm"] == changed(whole, {**half, "model.sparsity.gather": True})
     settled = {**half, "model.sparsity.settles": True}
-    assert changes["wave_compact_lm"] == changed(whole, {**settled, "settling": 0.05})
+    assert changes["wave_compact_lm"] == changed(whole, {**settled, "settling": 0.15})
     sliced = {"model.freq_limit": "slice", "model.codec.ordered": True, "curriculum.share": 0.5}
     assert changes["wave_curriculum_lm"] == changed(whole, sliced)
     sizes = {name: parameters(config.model) for name, config in changes.items()}

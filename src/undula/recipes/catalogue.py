@@ -64,7 +64,7 @@ def wave_compact_lm() -> TrainConfig:
         "name": "wave_compact_lm",
         "model.sparsity.k_ratio": 0.5,
         "model.sparsity.settles": True,
-        "settling": 0.05,
+        "settling": 0.15,
     }
     return changed(wave_lm(), changes)
 
