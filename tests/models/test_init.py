@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from undula.models.config import BackboneConfig, ModelConfig, PyramidConfig
 from undula.models.init import initialise
+from undula.models.language_model import build_language_model
 
 
 class Model(nn.Module):
@@ -61,3 +63,12 @@ def test_the_same_seed_gives_the_same_start():
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_stack_may_be_pyramids_alone():
+    pyramid = PyramidConfig(after=(0,), band_num_layers=(2, 1, 1), mixer="fft_conv")
+    backbone = BackboneConfig(d_model=36, num_layers=0, num_heads=2, d_ff=16, block="parallel", pyramid=pyramid)
+    model = build_language_model(ModelConfig(family="wave", vocab_size=11, backbone=backbone))
+    scores = model(torch.arange(10)[None])
+    assert scores.shape == (1, 10, 11)
+    assert scores.isfinite().all()
