@@ -103,7 +103,8 @@ def codec(run: list[Record]) -> str:
 def compacted(run: list[Record]) -> str:
     """Return what compacting trained models cost, and what it saved."""
     config = run[0].config
-    caption = f"**Compacted** {config['case']}, {len(run)} seeds, trained for {config['steps']:,} steps more"
+    seeds = f"{len(run)} seed{'s'[: len(run) != 1]}"
+    caption = f"**Compacted** {config['case']}, {seeds}, trained for {config['steps']:,} steps more"
     head = ["model", "parameters", "ms a training pass", "nats per token", f"against {config['whole']}"]
     rows = {config["whole"]: ("whole", "loss_whole"), "compacted": ("compacted", "loss_cut")}
     rows["trained"] = ("compacted", "loss")

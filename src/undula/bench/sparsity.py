@@ -1,7 +1,6 @@
 """Time and parameters of blocks that compute on part of the harmonics, beside blocks that compute on all of them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from undula.config import to_dict
 from undula.models.backbone import Backbone
 from undula.models.config import BackboneConfig
 from undula.models.init import initialise
-from undula.models.narrow import hidden_share, narrow_config
 from undula.models.reduction import HarmonicReduction
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 
@@ -97,21 +95,23 @@ def _blocks(config: BackboneConfig) -> Backbone:
     return blocks
 
 
-def _selected(case: SparsityCase, ratio: float, gather: bool) -> nn.Module:
+def _choosing(case: SparsityCase, ratio: float, *, gather: bool = False, settles: bool = False) -> HarmonicReduction:
     selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
-    reduction = HarmonicReduction(case.num_harmonics, selector=selector, gather=gather)
+    return HarmonicReduction(case.num_harmonics, selector=selector, gather=gather, settles=settles)
+
+
+def _selected(case: SparsityCase, ratio: float, gather: bool) -> nn.Module:
+    reduction = _choosing(case, ratio, gather=gather)
     return ReducedStack(reduction, _blocks(reduction.blocks(_config(case))))
 
 
 def _compacted(case: SparsityCase, ratio: float) -> nn.Module:
-    kept, config = int(case.num_harmonics * ratio), _config(case)
-    narrow = replace(narrow_config(config, 3 * kept), d_ff=hidden_share(config.d_ff, kept, case.num_harmonics))
-    return ReducedStack(None, _blocks(narrow), 3 * kept)
+    narrow = _choosing(case, ratio, gather=True).blocks(_config(case))
+    return ReducedStack(None, _blocks(narrow), narrow.d_model)
 
 
 def _settled(case: SparsityCase, ratio: float) -> nn.Module:
-    selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
-    reduction = HarmonicReduction(case.num_harmonics, selector=selector, settles=True)
+    reduction = _choosing(case, ratio, settles=True)
     reduction.settle()
     return ReducedStack(reduction, _blocks(reduction.blocks(_config(case))))
 

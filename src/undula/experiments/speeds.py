@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from undula.bench.train import StepFigures, StepPlan, flat_figures, measure_step
 from undula.config import to_dict
 from undula.experiments.cell import digest
 from undula.files import write_flushed
-from undula.models.reduction import SLICES
+from undula.models.reduction import SLICES, slices_within
 from undula.training.config import TrainConfig
 from undula.training.curriculum import Curriculum
 
@@ -70,7 +69,7 @@ def phases(config: TrainConfig) -> list[Phase]:
     if config.model.freq_limit != "slice" or not config.curriculum.share:
         return [(1.0, plan)]
     schedule = Curriculum(config.curriculum, config.steps).schedule
-    slices = (math.ceil(SLICES * schedule.get_freq_limit(step) - 1e-6) for step in range(config.steps))
+    slices = (slices_within(schedule.get_freq_limit(step)) for step in range(config.steps))
     return [
         (len(list(steps)) / config.steps, dataclasses.replace(plan, freq_limit=number / SLICES))
         for number, steps in itertools.groupby(slices)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
-import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from undula.hf.modeling import UndulaForCausalLM
 from undula.models.config import SparsityConfig
 from undula.models.language_model import WaveLanguageModel
 from undula.models.narrow import channels_of, hidden_share, narrow_config, residual_axes
+from undula.models.reduction import HarmonicReduction
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 
@@ -43,14 +43,14 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
             narrowed.
     """
     config = model.config.model_config
-    wave, selector, settled = _parts(model)
+    wave, reduction, selector = _parts(model)
     if config.sparsity.gather or config.codec.ordered:
         raise ValueError(
             "compact needs blocks of all harmonics, in no fixed order: sparsity.gather, codec.ordered False"
         )
-    blocks = config.backbone if wave.reduction is None else wave.reduction.blocks(config.backbone)
+    blocks = reduction.blocks(config.backbone)
     total, hidden = selector.num_harmonics, blocks.d_ff
-    if wave.reduction is not None and wave.reduction.freq_limit is not None and wave.reduction.freq_limit < 1:
+    if reduction.freq_limit is not None and reduction.freq_limit < 1:
         raise ValueError("compact needs a model whose curriculum has ended: its freq_limit is below 1")
     usual = selector.base_k if selector.share is None else round(selector.ema_k.item())
     kept = usual if keep is None else keep
@@ -60,7 +60,8 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
         if not 1 <= number <= most:
             raise ValueError(f"{name}={number} of {most}; wanted 1 up to all of them")
     # Those settled on come first: shares are at most 1.
-    harmonics = (selector.ema_use + 2 * settled).topk(kept).indices.sort().values
+    order = selector.ema_use if reduction.settled is None else selector.ema_use + 2 * reduction.settled
+    harmonics = order.topk(kept).indices.sort().values
     cuts = [*_harmonic_cuts(wave, harmonics, total), *_hidden_cuts(wave, units)]
     backbone = replace(narrow_config(blocks, 3 * kept), d_ff=units)
     described = replace(config, backbone=backbone, sparsity=SparsityConfig(), freq_limit="none")
@@ -74,13 +75,12 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
     return small.train(model.training)
 
 
-def _parts(model: UndulaForCausalLM) -> tuple[WaveLanguageModel, AdaptiveHarmonicSelector, Tensor]:
+def _parts(model: UndulaForCausalLM) -> tuple[WaveLanguageModel, HarmonicReduction, AdaptiveHarmonicSelector]:
     wave: Any = model.model
     reduction = wave.reduction if isinstance(wave, WaveLanguageModel) else None
     if reduction is None or reduction.selector is None:
         raise ValueError("compact needs a wave model that was trained with a selector; set model.sparsity.k_ratio")
-    selector, settled = reduction.selector, reduction.settled
-    return wave, selector, torch.zeros_like(selector.ema_use, dtype=torch.bool) if settled is None else settled
+    return wave, reduction, reduction.selector
 
 
 def _harmonic_cuts(wave: WaveLanguageModel, harmonics: Int[Tensor, " K"], total: int) -> Iterator[Cut]:

@@ -25,6 +25,11 @@ SLICES = 8
 """A curriculum by slices grows in so many steps: each is a new shape for the kernels, and for torch.compile."""
 
 
+def slices_within(freq_limit: float) -> int:
+    """Return how many of the slices a curriculum's limit lets in."""
+    return math.ceil(SLICES * freq_limit - 1e-6)
+
+
 class HarmonicReduction(nn.Module):
     """Runs blocks on part of the harmonics of a representation (B, T, 3 H) and returns all of them.
 
@@ -140,8 +145,7 @@ class HarmonicReduction(nn.Module):
     def after_loading(self) -> None:
         """Take note of the limit, or of the settled harmonics, that a buffer holds."""
         if self.freq_limit is not None and self.limit == "slice":
-            slices = math.ceil(SLICES * self.freq_limit.item() - 1e-6)
-            low = math.ceil(self.num_harmonics * slices / SLICES)
+            low = math.ceil(self.num_harmonics * slices_within(self.freq_limit.item()) / SLICES)
             self.present = None if low == self.num_harmonics else torch.arange(low)
         if self.settled is not None and self.settled.any():
             self.present = self.settled.nonzero()[:, 0]
