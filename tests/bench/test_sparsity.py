@@ -5,7 +5,7 @@ import torch
 
 from undula.bench.cases import SPARSITY_CASES
 from undula.bench.setting import BenchSetting
-from undula.bench.sparsity import PEER, bench_sparsity, contestants
+from undula.bench.sparsity import PEER, SAME_INSIDE, bench_sparsity, contestants
 
 
 def test_every_way_of_saving_has_a_record():
@@ -20,6 +20,17 @@ def test_every_way_of_saving_has_a_record():
     ]
     assert records[0].figures["ratio"] == 1.0
     assert {r.what for r in records} == {"sparsity"}
+
+
+def test_a_case_with_more_filters_has_a_stack_of_all_harmonics_with_as_many():
+    models = {name: build() for name, build in contestants(SPARSITY_CASES["h64_fft_conv"]).items()}
+    inside = {
+        name: (model.backbone.layers[0].attn.d_inner, model.backbone.layers[0].ffn.w1.out_features)
+        for name, model in models.items()
+    }
+    assert inside[PEER] == inside["zeros, 0.5"] == (192, 768)
+    assert {inside[name] for name in (SAME_INSIDE, "settled, 0.5", "gathered, 0.5", "compacted, 0.3")} == {(320, 64)}
+    assert models[SAME_INSIDE].backbone.layers[0].norm.weight.numel() == 192
 
 
 def test_blocks_are_as_wide_as_what_they_compute_on():

@@ -217,13 +217,13 @@ def test_tables_of_stacks(tmp_path, kind, title):
         return {"parameters": 1_804_311, "seconds": length / 1e3, "ratio": 1.25}
 
     pairs = [
-        ({"case": "c", "peer": "P", "model": m, "num_harmonics": 64, "batch": 2, "length": n}, figures(n))
+        ({"case": "c", "peer": "P", "model": m, "num_harmonics": 64, "mixer": "M", "batch": 2, "length": n}, figures(n))
         for n in (64, 256)
         for m in ("P", "ours")
     ]
     append_records(tmp_path / f"{kind}.jsonl", make_records(kind, pairs, BenchSetting()))
     lines = results_table(tmp_path).strip().splitlines()
-    assert lines[0].startswith(f"**{title}**, 64 harmonics, forward and backward, ms (x P); ")
+    assert lines[0].startswith(f"**{title}**, 64 harmonics, M, forward and backward, ms (x P); ")
     assert lines[2] == "| model | parameters | 2 x 64 steps | 2 x 256 steps |"
     assert lines[5] == "| ours | 1.80 M | 64.0 (1.25) | 256.0 (1.25) |"
 

@@ -49,8 +49,9 @@ def test_the_harmonics_that_were_kept_most_are_left_where_they_belong():
     assert (compact(model, 2).config.hidden_size, small.config.hidden_size, model.config.hidden_size) == (6, 12, 24)
 
 
-def test_a_settled_model_compacts_to_the_same_function():
-    model = sparse(settles=True)
+@pytest.mark.parametrize("inside", [{}, {"hidden_ratio": 0.5, "inner_ratio": 2.0}])
+def test_a_settled_model_compacts_to_the_same_function(inside):
+    model = sparse(settles=True, **inside)
     model.model.settle()
     small = compact(model)
     assert (small.config.hidden_size, small.config.model_config.backbone.d_ff) == (12, 16)

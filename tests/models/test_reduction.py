@@ -73,6 +73,24 @@ def test_feed_forwards_are_as_narrow_as_what_their_blocks_compute_on(ratio, way,
     assert (blocks.d_ff, blocks.d_model) == (d_ff, 12 if way == "gather" else 3 * H)
 
 
+@pytest.mark.parametrize("way", ["gather", "settles"])
+def test_narrow_blocks_may_have_more_filters_and_fewer_hidden_units(way):
+    selector = AdaptiveHarmonicSelector(H, 3 * H, 0.5, min_k=1, use_dynamic_k=False)
+    reduction = HarmonicReduction(H, selector=selector, hidden_ratio=0.25, inner_ratio=5 / 3, **{way: True})
+    blocks = reduction.blocks(replace(backbone(mixers=("fft_conv",)), d_ff=96))
+    assert (blocks.d_ff, blocks.mixer_options) == (24, {"fft_conv": {"d_inner": 40}})
+    for config in (backbone(mixers=("interference",)), backbone(mixers=("fft_conv",), fft_conv={"d_inner": 8})):
+        with pytest.raises(ValueError, match=r"inner_ratio=1.66667: d_inner of .* is given or missing"):
+            reduction.blocks(config)
+
+
+def test_ratios_are_of_blocks_that_gather_or_settle_and_above_0():
+    with pytest.raises(ValueError, match="these do neither"):
+        SparsityConfig(k_ratio=0.5, inner_ratio=1.5)
+    with pytest.raises(ValueError, match="hidden_ratio=0; wanted a number above 0"):
+        SparsityConfig(k_ratio=0.5, gather=True, hidden_ratio=0)
+
+
 def test_the_selector_teaches_itself_through_the_loss_of_the_model():
     model = language_model(sparsity=SparsityConfig(k_ratio=0.5, min_k=2, dynamic_k=True, weight=0.5)).train()
     model(ids())

@@ -8,7 +8,7 @@ import pytest
 from undula.data.build import prepare
 from undula.experiments.run import evaluate_run, train_run
 from undula.models.language_model import build_language_model
-from undula.recipes.catalogue import DEFAULT, RECIPES, purpose
+from undula.recipes.catalogue import DEFAULT, NARROW, RECIPES, purpose
 from undula.recipes.changes import changed
 from undula.recipes.long import RECALL_MODELS, recall
 from undula.recipes.protocols import PROTOCOLS, with_protocol
@@ -55,8 +55,8 @@ def test_an_enhancement_changes_the_default_in_what_it_is_about_alone():
     changes = {name: changed(RECIPES[name](), {"name": "wave_lm"}) for name in ENHANCED}
     half = {"model.sparsity.k_ratio": 0.5}
     assert changes["wave_sparse_lm"] == changed(whole, {**half, "model.backbone.d_ff": 344})
-    assert changes["wave_gather_lm"] == changed(whole, {**half, "model.sparsity.gather": True})
-    settled = {**half, "model.sparsity.settles": True}
+    assert changes["wave_gather_lm"] == changed(whole, {**NARROW, "model.sparsity.gather": True})
+    settled = {**NARROW, "model.sparsity.settles": True}
     assert changes["wave_compact_lm"] == changed(whole, {**settled, "settling": 0.15})
     sliced = {"model.freq_limit": "slice", "model.codec.ordered": True, "curriculum.share": 0.5}
     assert changes["wave_curriculum_lm"] == changed(whole, sliced)

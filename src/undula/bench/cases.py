@@ -1,7 +1,8 @@
 """What is measured, as data: add a case here, not another harness (no torch here: `--help` reads this)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from undula.models.config import BAND_NUM_LAYERS, BackboneConfig, ModelConfig
 
@@ -124,6 +125,8 @@ class SparsityCase:
         num_layers: blocks of each stack.
         num_heads: heads of all blocks.
         d_ff_multi: hidden width of the feed-forwards, over 3 H.
+        hidden_ratio, inner_ratio: of blocks that gather or settle; see `SparsityConfig`.
+        narrow_options: options of the mixers of blocks that gather or settle.
         shapes: sequences in a batch, and steps of each.
     """
 
@@ -133,6 +136,9 @@ class SparsityCase:
     num_layers: int = 6
     num_heads: int = 8
     d_ff_multi: int = 4
+    hidden_ratio: float | None = None
+    inner_ratio: float = 1.0
+    narrow_options: Mapping[str, Any] = field(default_factory=dict)
     shapes: tuple[tuple[int, int], ...] = ((12, 64), (6, 256))
 
 
@@ -302,7 +308,9 @@ OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
 }
 SPARSITY_CASES: Mapping[str, SparsityCase] = {
     "h64": SparsityCase(),
-    "h64_fft_conv": SparsityCase(mixer="fft_conv"),
+    "h64_fft_conv": SparsityCase(
+        mixer="fft_conv", hidden_ratio=1 / 12, inner_ratio=5 / 3, narrow_options={"num_modes": 4}
+    ),
     "tiny": SparsityCase(num_harmonics=16, ratios=(0.5,), num_layers=1, num_heads=2, shapes=((2, 8),)),
 }
 PIECES_CASES: Mapping[str, PiecesCase] = {

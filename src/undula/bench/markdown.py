@@ -215,7 +215,8 @@ def _stack_table(title: str, run: list[Record]) -> str:
     lengths = sorted({record.config["length"] for record in run})
     batches = {record.config["length"]: record.config["batch"] for record in run}
     config = run[0].config
-    caption = f"**{title}**, {config['num_harmonics']} harmonics, forward and backward, ms (x {config['peer']})"
+    of = ", ".join([f"{config['num_harmonics']} harmonics", *([config["mixer"]] if "mixer" in config else [])])
+    caption = f"**{title}**, {of}, forward and backward, ms (x {config['peer']})"
     head = ["model", "parameters", *(f"{batches[length]} x {length:,} steps" for length in lengths)]
     sizes = {record.config["model"]: count(record.figures["parameters"]) for record in run}
     rows = [[model, sizes[model], *cells] for model, *cells in _grid(run, "length", lengths, _timed_cell)]

@@ -1,6 +1,7 @@
 """Time and parameters of blocks that compute on part of the harmonics, beside blocks that compute on all of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from undula.models.reduction import HarmonicReduction
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
 
 PEER = "all harmonics"
+SAME_INSIDE = "all harmonics, inside as the settled"
+"""Blocks of all harmonics whose mixers and feed-forwards are as wide inside as those of the blocks that settle."""
 
 
 class ReducedStack(nn.Module):
@@ -67,9 +70,12 @@ def bench_sparsity(name: str, case: SparsityCase, setting: BenchSetting) -> list
 def contestants(case: SparsityCase) -> dict[str, Callable[[], nn.Module]]:
     """Return what makes each stack: the peer, then for each ratio each way of computing on part of the harmonics."""
     made: dict[str, Callable[[], nn.Module]] = {PEER: lambda: ReducedStack(None, _blocks(_config(case)))}
+    if case.inner_ratio != 1:
+        same = _narrow(case, _choosing(case, case.ratios[0], settles=True))
+        made[SAME_INSIDE] = lambda: ReducedStack(None, _blocks(same))
     for ratio in case.ratios:
-        made[f"zeros, {ratio:g}"] = lambda r=ratio: _selected(case, r, gather=False)
-        made[f"gathered, {ratio:g}"] = lambda r=ratio: _selected(case, r, gather=True)
+        made[f"zeros, {ratio:g}"] = lambda r=ratio: ReducedStack(_choosing(case, r), _blocks(_config(case)))
+        made[f"gathered, {ratio:g}"] = lambda r=ratio: _gathered(case, r)
         made[f"compacted, {ratio:g}"] = lambda r=ratio: _compacted(case, r)
         made[f"sliced, {ratio:g}"] = lambda r=ratio: _sliced(case, r)
         made[f"settled, {ratio:g}"] = lambda r=ratio: _settled(case, r)
@@ -97,23 +103,28 @@ def _blocks(config: BackboneConfig) -> Backbone:
 
 def _choosing(case: SparsityCase, ratio: float, *, gather: bool = False, settles: bool = False) -> HarmonicReduction:
     selector = AdaptiveHarmonicSelector(case.num_harmonics, 3 * case.num_harmonics, ratio, use_dynamic_k=False)
-    return HarmonicReduction(case.num_harmonics, selector=selector, gather=gather, settles=settles)
+    inside = {"hidden_ratio": case.hidden_ratio, "inner_ratio": case.inner_ratio}
+    return HarmonicReduction(case.num_harmonics, selector=selector, gather=gather, settles=settles, **inside)
 
 
-def _selected(case: SparsityCase, ratio: float, gather: bool) -> nn.Module:
-    reduction = _choosing(case, ratio, gather=gather)
-    return ReducedStack(reduction, _blocks(reduction.blocks(_config(case))))
+def _narrow(case: SparsityCase, reduction: HarmonicReduction) -> BackboneConfig:
+    return reduction.blocks(replace(_config(case), mixer_options={case.mixer: dict(case.narrow_options)}))
+
+
+def _gathered(case: SparsityCase, ratio: float) -> nn.Module:
+    reduction = _choosing(case, ratio, gather=True)
+    return ReducedStack(reduction, _blocks(_narrow(case, reduction)))
 
 
 def _compacted(case: SparsityCase, ratio: float) -> nn.Module:
-    narrow = _choosing(case, ratio, gather=True).blocks(_config(case))
+    narrow = _narrow(case, _choosing(case, ratio, gather=True))
     return ReducedStack(None, _blocks(narrow), narrow.d_model)
 
 
 def _settled(case: SparsityCase, ratio: float) -> nn.Module:
     reduction = _choosing(case, ratio, settles=True)
     reduction.settle()
-    return ReducedStack(reduction, _blocks(reduction.blocks(_config(case))))
+    return ReducedStack(reduction, _blocks(_narrow(case, reduction)))
 
 
 def _sliced(case: SparsityCase, ratio: float) -> nn.Module:

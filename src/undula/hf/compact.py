@@ -11,7 +11,7 @@ from undula.hf.configuration import UndulaConfig
 from undula.hf.modeling import UndulaForCausalLM
 from undula.models.config import SparsityConfig
 from undula.models.language_model import WaveLanguageModel
-from undula.models.narrow import channels_of, hidden_share, narrow_config, residual_axes
+from undula.models.narrow import channels_of, narrow_config, residual_axes, share_of
 from undula.models.reduction import HarmonicReduction
 from undula.nn.feed_forward import SwiGLU
 from undula.nn.harmonic_selector import AdaptiveHarmonicSelector
@@ -54,7 +54,7 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
         raise ValueError("compact needs a model whose curriculum has ended: its freq_limit is below 1")
     usual = selector.base_k if selector.share is None else round(selector.ema_k.item())
     kept = usual if keep is None else keep
-    usual_units = hidden if config.sparsity.settles else hidden_share(hidden, kept, total)
+    usual_units = hidden if config.sparsity.settles else min(hidden, share_of(hidden, kept / total))
     units = usual_units if d_ff is None else d_ff
     for name, number, most in (("keep", kept, total), ("d_ff", units, hidden)):
         if not 1 <= number <= most:

@@ -106,6 +106,11 @@ class SparsityConfig:
     settles: bool = False
     """After a share of training, the run's `settling`, the k harmonics kept most until then are the only ones at every
     position: the blocks compute on them alone, as a slice, and `compact` changes nothing but the size."""
+    hidden_ratio: float | None = None
+    """Of blocks that gather or settle: hidden units of their feed-forwards, over `d_ff`; None: the share kept."""
+    inner_ratio: float = 1.0
+    """Of blocks that gather or settle: width inside of their mixers (`d_inner`), over `d_model`; narrow blocks miss
+    filters more than hidden units."""
     weight: float = 0.01
     """Of the selector's loss, beside the nats per token."""
 
@@ -113,6 +118,12 @@ class SparsityConfig:
         for name in ("dynamic_k", "gather", "settles"):
             if self.k_ratio == 1 and getattr(self, name):
                 raise ValueError(f"{name}=True with k_ratio=1, which chooses nothing; take k_ratio=0.5, say")
+        if not (self.gather or self.settles) and (self.hidden_ratio, self.inner_ratio) != (None, 1.0):
+            raise ValueError("hidden_ratio and inner_ratio are of blocks that gather or settle; these do neither")
+        for name in ("hidden_ratio", "inner_ratio"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name}={value}; wanted a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -240,7 +240,15 @@ def _reduction(config: ModelConfig, harmonics: int) -> HarmonicReduction | None:
         selector = AdaptiveHarmonicSelector(
             harmonics, 3 * harmonics, sparse.k_ratio, sparse.temperature, sparse.min_k, sparse.dynamic_k
         )
-    return HarmonicReduction(harmonics, selector=selector, gather=sparse.gather, settles=sparse.settles, limit=limit)
+    return HarmonicReduction(
+        harmonics,
+        selector=selector,
+        gather=sparse.gather,
+        settles=sparse.settles,
+        limit=limit,
+        hidden_ratio=sparse.hidden_ratio,
+        inner_ratio=sparse.inner_ratio,
+    )
 
 
 def _codec_mixer(codec: CodecConfig) -> Mixer | None:

@@ -29,18 +29,23 @@ def channels_of(harmonics: Int[Tensor, " K"], num_harmonics: int) -> Int[Tensor,
     return torch.cat([harmonics, harmonics + num_harmonics, harmonics + 2 * num_harmonics])
 
 
-def hidden_share(d_ff: int, kept: int, num_harmonics: int) -> int:
-    """Return the hidden width of feed-forwards for part of the harmonics: the same share, in multiples of 8."""
-    return min(d_ff, max(8, 8 * round(d_ff * kept / num_harmonics / 8)))
+def share_of(width: int, share: float) -> int:
+    """Return a share of a width in multiples of 8, others are slower; at least 8, where there are so many."""
+    return max(min(8, width), 8 * round(width * share / 8))
+
+
+def inside_config(config: BackboneConfig, width: int) -> BackboneConfig:
+    """Return the backbone whose mixers are that wide inside, where they can and are not told otherwise."""
+    options = dict(config.mixer_options)
+    for mixer in config.mixers:
+        if "d_inner" in mixer_options(MIXERS[mixer]):
+            options[mixer] = {"d_inner": width, **options.get(mixer, {})}
+    return replace(config, mixer_options=options)
 
 
 def narrow_config(config: BackboneConfig, width: int) -> BackboneConfig:
     """Return the backbone with a narrower stream; mixers stay as wide inside as they were, where they can."""
-    options = dict(config.mixer_options)
-    for mixer in config.mixers:
-        if "d_inner" in mixer_options(MIXERS[mixer]):
-            options[mixer] = {"d_inner": config.d_model, **options.get(mixer, {})}
-    return replace(config, d_model=width, mixer_options=options)
+    return replace(inside_config(config, config.d_model), d_model=width)
 
 
 def narrowed_parameters(backbone: Backbone, channels: Int[Tensor, " K3"]) -> dict[str, Tensor]:

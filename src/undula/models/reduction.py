@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import BackboneConfig
-from undula.models.narrow import channels_of, hidden_share, narrow_config, narrowed, narrowed_state, residual_axes
+from undula.models.narrow import (
+    channels_of,
+    inside_config,
+    narrow_config,
+    narrowed,
+    narrowed_state,
+    residual_axes,
+    share_of,
+)
 from undula.names import unknown_name
 from undula.nn.frequency_mask import FrequencyMask
 from undula.nn.harmonic_gather import HarmonicGather
@@ -41,6 +49,8 @@ class HarmonicReduction(nn.Module):
             every position, as a slice; the selector has then done its work.
         limit: what a curriculum's limit does. "mask": amplitudes fade above it, by frequency. "slice": blocks compute
             on the first harmonics alone, which must rise in frequency; less work while the limit is low. "none".
+        hidden_ratio: hidden units of feed-forwards that gather or settle, over those of others; None: k / H.
+        inner_ratio: width inside of their mixers, over 3 H.
 
     Raises:
         ValueError: when `gather` or `settles` has no selector with a fixed k, or goes with "slice" or the other; for an
@@ -63,8 +73,11 @@ class HarmonicReduction(nn.Module):
         gather: bool = False,
         settles: bool = False,
         limit: str = "none",
+        hidden_ratio: float | None = None,
+        inner_ratio: float = 1.0,
     ) -> None:
         super().__init__()
+        self.hidden_ratio, self.inner_ratio = hidden_ratio, inner_ratio
         if limit not in get_args(Limit):
             raise unknown_name("limit", limit, get_args(Limit))
         if gather and (selector is None or selector.share is not None or limit == "slice"):
@@ -89,10 +102,11 @@ class HarmonicReduction(nn.Module):
     def blocks(self, config: BackboneConfig) -> BackboneConfig:
         """Return the blocks that compute on what is left, given those that compute on all.
 
-        Feed-forwards of gathered blocks, and of those that settle, are narrower by the share of the harmonics.
+        Feed-forwards of gathered blocks, and of those that settle, are narrower; their mixers may be wider inside.
 
         Raises:
-            ValueError: for gathered blocks that read their channels as waves: after the gather's map they are none.
+            ValueError: for gathered blocks that read their channels as waves: after the gather's map they are none; for
+                mixers without a width of their own, to which `inner_ratio` means nothing.
         """
         waves = config.pyramid.after or config.block == "phase_parallel" or "phase_coherent" in config.mixers
         if self.gather is not None and waves:
@@ -101,7 +115,13 @@ class HarmonicReduction(nn.Module):
             )
         if self.selector is None or (self.gather is None and self.settled is None):
             return config
-        config = replace(config, d_ff=hidden_share(config.d_ff, self.selector.base_k, self.num_harmonics))
+        if self.inner_ratio != 1:
+            inside = inside_config(config, share_of(config.d_model, self.inner_ratio))
+            if inside == config:
+                raise ValueError(f"inner_ratio={self.inner_ratio:g}: d_inner of {config.mixers} is given or missing")
+            config = inside
+        share = self.selector.base_k / self.num_harmonics if self.hidden_ratio is None else self.hidden_ratio
+        config = replace(config, d_ff=share_of(config.d_ff, share))
         return config if self.gather is None else narrow_config(config, 3 * self.gather.kept)
 
     def check(self, backbone: Backbone) -> None:
