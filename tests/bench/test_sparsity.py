@@ -29,7 +29,7 @@ def test_a_case_with_more_filters_has_a_stack_of_all_harmonics_with_as_many():
         for name, model in models.items()
     }
     assert inside[PEER] == inside["zeros, 0.5"] == (192, 768)
-    assert {inside[name] for name in (SAME_INSIDE, "settled, 0.5", "gathered, 0.5", "compacted, 0.3")} == {(320, 64)}
+    assert {inside[name] for name in (SAME_INSIDE, "settled, 0.5", "gathered, 0.5", "compacted, 0.3")} == {(320, 96)}
     assert models[SAME_INSIDE].backbone.layers[0].norm.weight.numel() == 192
 
 
