@@ -82,6 +82,7 @@ from undula.models.blocks import PhaseCoherentParallelBlock as PhaseCoherentPara
 from undula.models.blocks import PreNormBlock as PreNormBlock
 from undula.models.config import AudioCodecConfig as AudioCodecConfig
 from undula.models.config import EncoderDecoderConfig as EncoderDecoderConfig
+from undula.models.config import PyramidConfig as PyramidConfig
 from undula.models.cross_band import CrossBandAttention as CrossBandAttention
 from undula.models.encoder_decoder import EncoderDecoder as EncoderDecoder
 from undula.models.enhanced import EnhancedWaveTransformer as EnhancedWaveTransformer

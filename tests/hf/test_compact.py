@@ -14,8 +14,8 @@ H, V = 8, 41
 def sparse(mixers=("attention", "fft_conv"), block="parallel", ratio=0.5, **more):
     backbone = BackboneConfig(d_model=3 * H, num_layers=len(mixers), num_heads=4, d_ff=32, mixers=mixers, block=block)
     codec = CodecConfig(d_model=16, num_heads=2, ordered=more.pop("ordered", False))
+    limit = more.pop("limit", "slice" if codec.ordered else "none")
     sparsity = SparsityConfig(k_ratio=ratio, min_k=1, **more)
-    limit = "slice" if codec.ordered else "none"
     return tiny(
         ModelConfig(family="wave", vocab_size=V, backbone=backbone, codec=codec, sparsity=sparsity, freq_limit=limit)
     ).eval()
@@ -91,9 +91,28 @@ def test_a_compacted_model_can_be_trained_saved_and_loaded(tmp_path):
         (lambda: sparse(("fft_conv",), gather=True), None, "sparsity.gather"),
         (lambda: sparse(ordered=True), None, "codec.ordered"),
         (sparse, 9, "keep=9 of 8"),
+        (lambda: torch.nn.Linear(2, 2), None, "compact needs a language model, UndulaForCausalLM; got Linear"),
+        (lambda: low(sparse(limit="mask")), None, "whose curriculum has ended: its freq_limit is below 1"),
         (lambda: sparse(("interference",)), None, "InterferenceAttention does not say"),
     ],
 )
 def test_what_cannot_be_compacted_is_refused(make, keep, message):
     with pytest.raises(ValueError, match=message):
         compact(make(), keep)
+
+
+def low(model):
+    model.model.set_freq_limit(0.5)
+    return model
+
+
+@pytest.mark.parametrize("units", [0, 33])
+def test_feed_forwards_keep_what_they_have_at_most(units):
+    with pytest.raises(ValueError, match=f"d_ff={units} of 32; wanted 1 up to all of them"):
+        compact(sparse(), d_ff=units)
+
+
+def test_with_a_dynamic_k_as_many_are_left_as_were_kept_on_average():
+    model = sparse(dynamic_k=True)
+    model.model.reduction.selector.ema_k.fill_(5.2)
+    assert compact(model).config.hidden_size == 15

@@ -210,6 +210,13 @@ def test_what_does_not_fit_is_refused(arguments, message):
         PhaseCoherentAttention(*arguments)
 
 
+def test_waves_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="30 wide, wanted 3 x num_harmonics=24"):
+        attention()(waves(harmonics=10))
+    with pytest.raises(ValueError, match="got 7 phases, wanted num_harmonics=8 of them"):
+        attention()(waves(), phases=torch.zeros(2, 9, 7, dtype=torch.float64))
+
+
 def test_options_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="unknown harmonics 'share'; did you mean 'shared'?"):
         PhaseCoherentAttention(24, 8, 4, 4, harmonics="share")

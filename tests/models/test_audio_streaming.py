@@ -145,8 +145,12 @@ def test_a_sample_in_a_batch_never_changes_another():
 def test_what_does_not_go_together_is_refused():
     part = codec()
     state = part.init_state(1, dtype=torch.float64)
-    with pytest.raises(ValueError, match="lengths with a state: a stream has no end"):
+    with pytest.raises(ValueError, match="lengths or a mask with a state: a stream has no end"):
         part(sound(1, 8), torch.tensor([8]), state=state)
+    with pytest.raises(ValueError, match="lengths or a mask with a state: a stream has no end"):
+        part.encoder(sound(1, 8), torch.ones(1, 2), state=state.encoder)
+    with pytest.raises(ValueError, match="lengths and attention_mask both say what is real"):
+        part.encoder(sound(1, 8), torch.ones(1, 2), lengths=torch.tensor([8]))
     with pytest.raises(ValueError, match="target_length=8 with a state: a stream has no end"):
         part.decoder(sound(1, 2, 15), target_length=8, state=state.decoder)
 
@@ -184,8 +188,8 @@ def test_a_wave_and_its_representation_sound_alike():
     assert torch.equal(decoder(Wave.from_representation(x), causal=True), decoder(x, causal=True))
 
 
-def a_transformer():
-    part = codec()
+def a_transformer(**options):
+    part = codec(**options)
     sizes = {"transformer_num_layers": 1, "transformer_num_heads": 1, "transformer_heads_kv": 1, "dropout": 0.0}
     model = WaveTransformer(part.encoder, part.decoder, 5, **sizes)
     return model.double()
@@ -215,6 +219,17 @@ def test_a_wave_transformer_of_sound_learns_in_every_part_and_keeps_samples_apar
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
     y = torch.stack([x[0], sound(97)])
     assert torch.equal(model({"audio": y})[0], out[0])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_wave_transformer_of_sound_ignores_what_lies_behind_a_length(causal):
+    model, x = a_transformer(mixer="attention"), sound(2, 64)
+    for p in model.backbone.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    noisy = torch.cat([x, 100 * sound(2, 37)], 1)
+    made = model({"audio": noisy, "lengths": torch.tensor([64, 40])}, causal=causal)
+    alone = model({"audio": x[1:, :40]}, causal=causal)
+    torch.testing.assert_close(made[1:, : alone.shape[1]], alone, rtol=0, atol=1e-8)
 
 
 def test_a_fresh_wave_transformer_of_sound_gives_steady_tones_back():

@@ -64,6 +64,20 @@ def test_padding_stays_apart():
     torch.testing.assert_close(first[0, 3:], second[0, 3:])
 
 
+def test_padding_is_in_no_average():
+    x, mask, learned = waves(), torch.ones(2, 8), []
+    mask[0, :3] = 0
+    for padding in (waves(seed=4), waves(seed=5)):
+        y = x.clone()
+        y[0, :3] = 10 * padding[0, :3]
+        built = stack().train()
+        built.selector.noise = 0.0
+        _, stats = built(y, attention_mask=mask)
+        learned.append((built.selector.ema_use.clone(), stats["actual_k_mean"]))
+    assert torch.equal(learned[0][0], learned[1][0])
+    assert torch.equal(learned[0][1], learned[1][1])
+
+
 def test_one_loss_reaches_everything():
     built = stack().train()
     output, stats = built(waves(), freq_limit=0.7)

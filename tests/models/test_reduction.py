@@ -34,7 +34,7 @@ def ids(steps=7):
     return torch.randint(V, (2, steps), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("mixer", ["attention", "fft_conv", "short_conv"])
+@pytest.mark.parametrize("mixer", ["attention", "fft_conv", "short_conv", "spectral_filter"])
 @pytest.mark.parametrize("block", ["parallel", "pre_norm", "deepnorm"])
 def test_a_narrowed_backbone_is_a_narrow_one_with_the_sliced_parameters(mixer, block):
     wide = moved(Backbone(backbone(mixers=(mixer,), block=block))).double().eval()

@@ -47,6 +47,7 @@ def test_what_was_kept_comes_with_the_output_and_all_of_it_learns(gather, width)
     output, stats = built({"input_ids": ids})
     assert output.shape == (2, 9, V)
     assert built.layers[0].norm.weight.shape == (width,)
+    assert built.selector is built.reduction.selector
     assert stats["selection_mask"].sum(-1).min() >= 8
     (output.logsumexp(-1).mean() + HarmonicSparsificationLoss(0.3)(stats)["total"]).backward()
     assert [name for name, p in built.named_parameters() if p.grad is None or not p.grad.any()] == []

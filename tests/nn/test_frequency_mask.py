@@ -17,7 +17,7 @@ def waves():
 
 
 @pytest.mark.parametrize("limit", [0.05, 0.4, 0.95])
-@pytest.mark.parametrize(("slope", "highest"), [(10.0, None), (40.0, 25.0)])
+@pytest.mark.parametrize(("slope", "highest"), [(10.0, None), (40.0, 25.0), (10.0, 5.0)])
 def test_amplitudes_alone_are_scaled_by_the_definition(limit, slope, highest):
     x, mask = waves(), FrequencyMask(H, slope, highest=highest)
     f, a, p = mask(x, limit).chunk(3, -1)
@@ -35,8 +35,9 @@ def test_what_is_below_the_limit_passes_whole_at_small_limits_too():
     assert gains[2] < 1
 
 
-def test_the_end_of_the_curriculum_is_no_jump():
-    x, mask = waves(), FrequencyMask(H)
+@pytest.mark.parametrize("highest", [None, 5.0])
+def test_the_end_of_the_curriculum_is_no_jump(highest):
+    x, mask = waves(), FrequencyMask(H, highest=highest)
     assert mask(x, 1.0) is x
     torch.testing.assert_close(mask(x, 1 - 1e-9), x, atol=1e-6, rtol=0)
     assert torch.equal(mask(x, torch.ones((), dtype=torch.float64)), x)

@@ -31,6 +31,39 @@ def test_as_many_are_kept_in_training_as_in_use(dynamic):
     assert (kept[0].unique().numel() > 1) is dynamic
 
 
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_without_noise_training_chooses_what_use_does(dynamic):
+    built, x = selector(use_dynamic_k=dynamic), waves(steps=50)
+    built.noise = 0.0
+    chosen = [built.train(mode).select(x)["selection_mask"] for mode in (True, False)]
+    assert torch.equal(*chosen)
+
+
+def test_statistics_are_of_what_was_chosen():
+    built, x = selector(use_dynamic_k=True).train(), waves()
+    stats = built.select(x)
+    kept = stats["selection_mask"].sum(-1)
+    assert torch.equal(stats["k_values"], kept.long())
+    assert stats["actual_k_mean"].item() == pytest.approx(kept.mean().item())
+    assert stats["sparsity"].item() == pytest.approx(1 - kept.mean().item() / H)
+    assert stats["ema_sparsity"].item() == pytest.approx(0.99 * 0.5 + 0.01 * stats["sparsity"].item())
+    assert "k_values" not in selector(use_dynamic_k=False).select(x)
+
+
+def test_its_loss_leads_it_to_the_wanted_sparsity():
+    built, loss = (
+        selector(moved=False, k_ratio=0.9, use_dynamic_k=True, min_k=1).train(),
+        HarmonicSparsificationLoss(0.6),
+    )
+    optimizer = torch.optim.Adam(built.parameters(), lr=0.02)
+    for step in range(150):
+        optimizer.zero_grad()
+        _, stats = built(waves(seed=step % 4))
+        loss(stats)["total"].backward()
+        optimizer.step()
+    assert stats["sparsity"].item() == pytest.approx(0.6, abs=0.1)
+
+
 def test_no_position_depends_on_later_ones_or_on_other_rows():
     built, x = selector(use_dynamic_k=True).train(), waves()
     other = x.clone()

@@ -1,5 +1,6 @@
 """RMSNorm: its start, its eps."""
 
+import pytest
 import torch
 
 from undula.nn.norms import RMSNorm
@@ -17,3 +18,8 @@ def test_weight_and_eps_are_its_own():
     torch.nn.init.normal_(norm.weight)
     x = torch.randn(2, 3, 4)
     assert torch.equal(norm(x), rms_norm(x, norm.weight, 0.5))
+
+
+def test_another_width_is_refused():
+    with pytest.raises(ValueError, match="got a sequence that is 5 wide; wanted 4"):
+        RMSNorm(4)(torch.zeros(1, 2, 5))

@@ -53,6 +53,7 @@ def test_what_cannot_be_is_refused(arguments, message):
 
 
 def test_another_number_of_phases_is_refused():
-    phases = torch.zeros(1, 1, 2, 5)
-    with pytest.raises(ValueError, match="got 5 phases, wanted num_harmonics=4 of them"):
-        PhaseCoherenceComputer(4)(phases, phases)
+    four, five = torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 2, 5)
+    for pair in ((five, five), (four, five)):
+        with pytest.raises(ValueError, match="got 5 phases, wanted num_harmonics=4 of them"):
+            PhaseCoherenceComputer(4)(*pair)

@@ -20,6 +20,6 @@ def soft_topk(scores, k, temperature):
 
 
 def frequency_gain(frequencies, limit, slope, highest=None):
-    """min(1, sigmoid(2 - slope (u - limit)) / sigmoid(2)) of one position's frequencies, u = f / highest."""
-    u = np.abs(frequencies) / (np.abs(frequencies).max() if highest is None else highest)
+    """min(1, sigmoid(2 - slope (u - limit)) / sigmoid(2)) of one position's frequencies, u = min(1, f / highest)."""
+    u = np.minimum(1, np.abs(frequencies) / (np.abs(frequencies).max() if highest is None else highest))
     return np.minimum(1, (1 + np.exp(-2)) / (1 + np.exp(slope * (u - limit) - 2)))

@@ -77,6 +77,12 @@ def test_the_picture_shows_the_schedule():
     plt.close(figure)
 
 
+def test_the_picture_is_saved_where_it_is_told(tmp_path):
+    path = tmp_path / "schedule.png"
+    schedule(warmup_steps=100).plot_schedule(str(path))
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -23,7 +23,7 @@ Cut: TypeAlias = tuple[str, int, Tensor]
 """A parameter's name, an axis of it, and what is left along the axis."""
 
 
-def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None = None) -> UndulaForCausalLM:
+def compact(model: nn.Module, keep: int | None = None, d_ff: int | None = None) -> UndulaForCausalLM:
     """Return a smaller model of the harmonics that were kept most in training.
 
     The residual stream narrows from 3 H to 3 k channels: whatever reads or writes it is sliced, the insides of mixers
@@ -33,7 +33,7 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
     harmonics, a start for a fine-tuning.
 
     Args:
-        model: a language model of the wave family with a selector whose blocks are 3 H wide.
+        model: an `UndulaForCausalLM` of the wave family with a selector, whose blocks are 3 H wide.
         keep: number of harmonics k; by default as many as the selector keeps; with a dynamic k, as it kept on average.
         d_ff: hidden width of the feed-forwards; by default all that they have in a model that settles, else it shrinks
             by as much as the stream, to a multiple of 8.
@@ -42,8 +42,10 @@ def compact(model: UndulaForCausalLM, keep: int | None = None, d_ff: int | None 
         ValueError: for another model, a number that is not between 1 and what there is, or a mixer that cannot be
             narrowed.
     """
-    config = model.config.model_config
+    if not isinstance(model, UndulaForCausalLM):
+        raise ValueError(f"compact needs a language model, UndulaForCausalLM; got {type(model).__name__}")
     wave, reduction, selector = _parts(model)
+    config = model.config.model_config
     if config.sparsity.gather or config.codec.ordered:
         raise ValueError(
             "compact needs blocks of all harmonics, in no fixed order: sparsity.gather, codec.ordered False"

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 from undula.mixers.base import MIXERS, Mixer, State, Traits, silenced
 from undula.names import unknown_name
 from undula.nn.norms import RMSNorm
-from undula.nn.phase_coherence import check_coherence
+from undula.nn.phase_coherence import check_coherence, check_phases
 from undula.ops.attention import joined_mask
 from undula.ops.coherence import coherent_attention, is_complex, wave_vectors
 from undula.ops.rotary import rotary_table, rotate
 from undula.shapes import PaddingMask, Sequence
+from undula.wave import parts_of
 
 
 @dataclass
@@ -36,8 +37,8 @@ class PhaseCoherentAttention(Mixer):
     same for all heads. "complex": C = 1 / (tau H) |sum_h A_q A_k e^(i (phi_q - phi_k))|. With "grouped" harmonics a
     head sees every n_heads_q-th one alone, and H is the number of those.
 
-    Time grows with T^2, memory with T; see `undula.ops.coherence.coherent_attention`. Phases and tiles are float32 or
-    wider.
+    Time grows with T^2, memory with T, while no weights are dropped: in training those take T^2 bytes for each head; see
+    `undula.ops.coherence.coherent_attention`. Phases and tiles are float32 or wider.
 
     Args:
         d_model: width; 3 x num_harmonics.
@@ -171,10 +172,15 @@ class PhaseCoherentAttention(Mixer):
         Args:
             x, causal, attention_mask, state: as there.
             phases: true phases in radians, where x is a normalised copy of the wave; the last third of x by default.
+                Amplitudes, which the complex mode weights with, are those of x.
+
+        Raises:
+            ValueError: when x is not 3 H wide, or there are not H phases.
         """
         x, real = silenced(x, attention_mask)
-        amplitudes, own_phases = x.chunk(3, dim=-1)[1:]
+        _, amplitudes, own_phases = parts_of(x, self.num_harmonics)
         phases = own_phases if phases is None else silenced(phases, attention_mask)[0]
+        check_phases(phases, self.num_harmonics)
         waves = wave_vectors(phases, amplitudes if self.modulus else None)
         past = state if isinstance(state, PhaseCoherentState) else None
         q, k, v = self._project(x, 0 if past is None else past.keys.shape[2])

@@ -114,18 +114,20 @@ class AudioWaveEncoder(nn.Module):
             state: from `init_state` or an earlier call.
 
         Raises:
-            ValueError: as `check_sound` and `check_finite`; when the mask has not one entry for each frame, or a state
-                is joined by a mask or lengths.
+            ValueError: as `check_sound` and `check_finite`; when the mask has not one entry for each frame, or two of
+                state, mask and lengths are given.
         """
         check_sound(audio)
         if state is not None:
-            if lengths is not None:
-                raise ValueError("lengths with a state: a stream has no end; leave them out")
+            if lengths is not None or attention_mask is not None:
+                raise ValueError("lengths or a mask with a state: a stream has no end; leave them out")
             return self._continue(check_finite(audio), state)
         steps = 1 + audio.shape[1] // self.hop_length
+        if lengths is not None and attention_mask is not None:
+            raise ValueError("lengths and attention_mask both say what is real; give one of them")
         if lengths is not None:
             audio = torch.where(before_end(lengths, audio.shape[1]), audio, 0.0)
-            attention_mask = before_end(1 + lengths // self.hop_length, steps)
+            attention_mask = self.real_frames(audio, lengths)
         elif attention_mask is not None:
             real = frame_mask(attention_mask, steps)
             audio = torch.where(self._real_samples(real, audio.shape[1]), audio, 0.0)
@@ -134,6 +136,10 @@ class AudioWaveEncoder(nn.Module):
             F.pad(check_finite(audio), (before + 1, self.n_fft - before)), causal, attention_mask, None
         )
         return wave
+
+    def real_frames(self, audio: Float[Tensor, "B L"], lengths: Int[Tensor, " B"]) -> Bool[Tensor, "B T"]:
+        """Return which frames are centred before the end of each row's real samples."""
+        return before_end(1 + lengths // self.hop_length, 1 + audio.shape[1] // self.hop_length)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

@@ -83,7 +83,7 @@ class EnhancedWaveTransformer(nn.Module):
         if self.training:
             wave_repr = self.freq_mask(wave_repr, freq_limit)
         if use_sparsification:
-            wave_repr, stats = self.selector(wave_repr)
+            wave_repr, stats = self.selector(wave_repr, attention_mask=attention_mask)
         return self.pyramid(wave_repr, causal, attention_mask, state=state), stats
 
     def init_state(

@@ -64,6 +64,17 @@ class SparseWaveTransformer(WaveTransformer):
             reduction=reduction,
         )
 
+    @property
+    def selector(self) -> AdaptiveHarmonicSelector:
+        """What chooses.
+
+        Raises:
+            ValueError: when it was taken away.
+        """
+        if self.reduction is None or self.reduction.selector is None:
+            raise ValueError("reduction was taken away; a sparse model needs its selector")
+        return self.reduction.selector
+
     def forward(
         self,
         encoder_input: dict[str, Any],

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from undula.mixers.base import State
+from undula.models.audio_encoder import AudioWaveEncoder
 from undula.models.backbone import Backbone, LayerHook, States
 from undula.models.config import BackboneConfig, PyramidConfig
 from undula.models.init import initialise, quieten
@@ -135,7 +136,8 @@ class WaveTransformer(nn.Module):
         """Return the decoder's output.
 
         Args:
-            encoder_input: arguments of the encoder by name, such as {"input_ids": ids} or {"audio": samples}.
+            encoder_input: arguments of the encoder by name, such as {"input_ids": ids} or {"audio": samples}. With
+                "lengths" of sounds, blocks and decoder do not hear what comes after them either.
             causal: whether later positions are hidden from earlier ones, in encoder, blocks and decoder.
             return_encoder_outputs: also return the encoder's Wave.
             attention_mask: (B, T), 1 = real position.
@@ -148,12 +150,15 @@ class WaveTransformer(nn.Module):
             The output; (output, wave) with `return_encoder_outputs`; with a state, the new state comes last.
         """
         given, rest = (None, None) if state is None else (state[0], state[1:])
+        real = attention_mask
+        if encoder_input.get("lengths") is not None and isinstance(self.wave_encoder, AudioWaveEncoder):
+            real = self.wave_encoder.real_frames(encoder_input["audio"], encoder_input["lengths"])
         encoded = self.wave_encoder(
             attention_mask=attention_mask, **encoder_input, **_accepted(self.wave_encoder, causal, given)
         )
         wave, first = encoded if isinstance(encoded, tuple) else (encoded, given)
         watch = on_layer or (partial(_save_picture, self.units_in) if plot_waves else None)
-        out = self.forward_from_wave(wave, causal, attention_mask, state=rest, on_layer=watch)
+        out = self.forward_from_wave(wave, causal, real, state=rest, on_layer=watch)
         new: tuple[State, ...] = ()
         if rest is not None and first is not None:
             out, later = out

@@ -16,8 +16,8 @@ EDGE = 2.0
 class FrequencyMask(nn.Module):
     """Scales amplitudes by how far below a limit their frequency is.
 
-    With u = frequency / `highest`, gain = min(1, sigmoid(2 - slope (u - limit)) / sigmoid(2)): exactly 1 up to the
-    limit, 0.05 at 5 / slope above it, and 1 everywhere at a limit of 1, without a jump on the way. The frequency
+    With u = frequency / `highest`, at most 1, gain = min(1, sigmoid(2 - slope (u - limit)) / sigmoid(2)): exactly 1 up
+    to the limit, 0.05 at 5 / slope above it, and 1 everywhere at a limit of 1, without a jump on the way. The frequency
     counts, not the place of the harmonic. Frequencies and phases stay as they are: silence removes a harmonic, another
     pitch would distort it. What reads phases alone, as the cosine mode of phase coherence does, goes on hearing them;
     its complex mode weights them with amplitudes.
@@ -62,6 +62,6 @@ class FrequencyMask(nn.Module):
         """Return what the amplitude at each frequency is multiplied by, 0 to 1; 1 at a limit of 1 or more."""
         size = frequencies.detach().abs()
         top = size.amax(-1, keepdim=True).clamp_min(torch.finfo(size.dtype).tiny)
-        u = size / (top if self.highest is None else self.highest)
+        u = (size / (top if self.highest is None else self.highest)).clamp_max(1)
         edge = torch.sigmoid(EDGE - self.mask_slope * (u - freq_limit))
         return (edge * (1 + math.exp(-EDGE))).clamp_max(1)

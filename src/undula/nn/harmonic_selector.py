@@ -90,7 +90,9 @@ class AdaptiveHarmonicSelector(nn.Module):
         self.register_buffer("ema_sparsity", torch.tensor(1 - self.base_k / num_harmonics))
         self.register_buffer("ema_use", torch.full((num_harmonics,), self.base_k / num_harmonics))
 
-    def forward(self, wave_repr: Sequence, return_stats: bool = True) -> tuple[Sequence, Stats | None]:
+    def forward(
+        self, wave_repr: Sequence, return_stats: bool = True, attention_mask: PaddingMask | None = None
+    ) -> tuple[Sequence, Stats | None]:
         """Return the representation with the chosen harmonics alone, and what was chosen; see `select`.
 
         The statistics are None without `return_stats`.
@@ -98,7 +100,7 @@ class AdaptiveHarmonicSelector(nn.Module):
         Raises:
             ValueError: when the representation is not 3 H wide.
         """
-        stats = self.select(wave_repr)
+        stats = self.select(wave_repr, attention_mask)
         return self.applied(wave_repr, stats), stats if return_stats else None
 
     def applied(self, wave_repr: Sequence, stats: Stats) -> Sequence:

@@ -21,5 +21,11 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Float[Tensor, "*rest D"]) -> Float[Tensor, "*rest D"]:
-        """Return x normalised over its last axis, then scaled."""
+        """Return x normalised over its last axis, then scaled.
+
+        Raises:
+            ValueError: for another width.
+        """
+        if x.shape[-1] != self.weight.shape[0]:
+            raise ValueError(f"got a sequence that is {x.shape[-1]} wide; wanted {self.weight.shape[0]}")
         return rms_norm(x, self.weight, self.eps)

@@ -34,7 +34,7 @@ class PhaseCoherenceComputer(nn.Module):
     def forward(
         self,
         phases_q: Float[Tensor, "B h Sq H"],
-        phases_k: Float[Tensor, "B h Sk H"],
+        phases_k: Float[Tensor, "B h Sk _"],
         amps_q: Float[Tensor, "B h Sq H"] | None = None,
         amps_k: Float[Tensor, "B h Sk H"] | None = None,
     ) -> Float[Tensor, "B h Sq Sk"]:
@@ -49,11 +49,21 @@ class PhaseCoherenceComputer(nn.Module):
         Raises:
             ValueError: when there are not num_harmonics phases.
         """
-        if phases_q.shape[-1] != self.num_harmonics:
-            raise ValueError(f"got {phases_q.shape[-1]} phases, wanted num_harmonics={self.num_harmonics} of them")
+        for phases in (phases_q, phases_k):
+            check_phases(phases, self.num_harmonics)
         q, k = wave_vectors(phases_q, amps_q), wave_vectors(phases_k, amps_k)
         with full_precision(q):
             return phase_coherence(q, k, self.modulus) / (self.temperature * self.num_harmonics)
+
+
+def check_phases(phases: Tensor, num_harmonics: int) -> None:
+    """Refuse phases of another number of harmonics.
+
+    Raises:
+        ValueError: when there are not num_harmonics phases.
+    """
+    if phases.shape[-1] != num_harmonics:
+        raise ValueError(f"got {phases.shape[-1]} phases, wanted num_harmonics={num_harmonics} of them")
 
 
 def check_coherence(num_harmonics: int, temperature: float) -> None:
