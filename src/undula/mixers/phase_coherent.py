@@ -37,7 +37,7 @@ class PhaseCoherentAttention(Mixer):
     same for all heads. "complex": C = 1 / (tau H) |sum_h A_q A_k e^(i (phi_q - phi_k))|. With "grouped" harmonics a
     head sees every n_heads_q-th one alone, and H is the number of those.
 
-    Time grows with T^2, memory with T, while no weights are dropped: in training those take T^2 bytes for each head; see
+    Time grows with T^2, memory with T, while no weights are dropped, which takes T^2 bytes for each head; see
     `undula.ops.coherence.coherent_attention`. Phases and tiles are float32 or wider.
 
     Args:
