@@ -71,7 +71,6 @@ def test_a_state_has_one_part_for_each_layer():
         ({"mixer_options": {"atention": {}}}, "unknown mixer in mixer_options 'atention'; did you mean 'attention'?"),
         ({"mixer_options": {"attention": {"qknorm": True}}}, "'qknorm'; did you mean 'qk_norm'?"),
         ({"d_model": 9}, "d_model=9 is not a multiple of n_heads=2"),
-        ({"d_model": 12, "mixers": ("phase_coherent",)}, "block='pre_norm' normalises phases; .* are 'phase_parallel'"),
     ],
 )
 def test_mistakes_are_answered_with_the_fix(changes, message):

@@ -362,8 +362,6 @@ def test_bands_take_any_mixer_and_its_options(strides):
     torch.testing.assert_close(later[:, :9], whole[:, :9], atol=1e-10, rtol=0)
     with pytest.raises(ValueError, match="did you mean 'fft_conv'"):
         a_pyramid(mixer="fft_con")
-    with pytest.raises(ValueError, match="mixer='phase_coherent' reads phases, which the blocks of a band normalise"):
-        a_pyramid(mixer="phase_coherent")
 
 
 @pytest.mark.parametrize("rotary", [False, True])

@@ -35,7 +35,8 @@ class PhaseCoherentAttention(Mixer):
 
     The input is a wave [frequencies | amplitudes | phases]. "cosine": C = 1 / (tau H) sum_h cos(phi_q - phi_k), the
     same for all heads. "complex": C = 1 / (tau H) |sum_h A_q A_k e^(i (phi_q - phi_k))|. With "grouped" harmonics a
-    head sees every n_heads_q-th one alone, and H is the number of those.
+    head sees every n_heads_q-th one alone, and H is the number of those. `PhaseCoherentParallelBlock` gives it the true
+    phases of the stream; other blocks, whose input is normalised, normalised ones.
 
     Time grows with T^2, memory with T, while no weights are dropped, which takes T^2 bytes for each head; see
     `undula.ops.coherence.coherent_attention`. Phases and tiles are float32 or wider.

@@ -157,8 +157,6 @@ def build_block(config: BackboneConfig, index: int) -> nn.Module:
         raise ValueError(f"block={config.block!r} reads no source; blocks with cross={config.cross!r} are 'pre_norm'")
     if mixer.traits.grid and config.block != "pre_norm":
         raise ValueError(f"block={config.block!r} has no grid; blocks with the mixer {name!r} are 'pre_norm'")
-    if isinstance(mixer, PhaseCoherentAttention) and config.block != "phase_parallel":
-        raise ValueError(f"block={config.block!r} normalises phases; blocks with {name!r} are 'phase_parallel'")
     ffn = build_experts(config)
     match config.block:
         case "pre_norm":

@@ -62,8 +62,6 @@ class BandProcessor(nn.Module):
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"num_layers={num_layers}; a band needs at least one layer")
-        if mixer == "phase_coherent":
-            raise ValueError("mixer='phase_coherent' reads phases, which the blocks of a band normalise; take another")
         options = dict(mixer_options or {})
         if mixer == "attention":
             usual = {"num_kv_heads": n_heads_kv, "dropout": dropout, "rotary": use_yarn, "use_flash": use_flash}
