@@ -21,9 +21,6 @@ COMPILED_MODELS = [
     ("plain", ("fft_conv", "attention"), "deepnorm"),
     ("wave", ("short_conv", "attention"), "pre_norm"),
     ("wave", ("short_conv",), "parallel", "slow pyramid"),
-    ("wave", ("attention",), "parallel", "gathered"),
-    ("wave", ("fft_conv",), "pre_norm", "masked"),
-    ("wave", ("phase_coherent",), "phase_parallel"),
 ]
 
 
