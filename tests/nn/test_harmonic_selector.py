@@ -51,10 +51,7 @@ def test_statistics_are_of_what_was_chosen():
 
 
 def test_its_loss_leads_it_to_the_wanted_sparsity():
-    built, loss = (
-        selector(moved=False, k_ratio=0.9, use_dynamic_k=True, min_k=1).train(),
-        HarmonicSparsificationLoss(0.6),
-    )
+    built, loss = selector(moved=False, k_ratio=0.9, use_dynamic_k=True, min_k=1), HarmonicSparsificationLoss(0.6)
     optimizer = torch.optim.Adam(built.parameters(), lr=0.02)
     for step in range(150):
         optimizer.zero_grad()

@@ -65,15 +65,9 @@ class SparseWaveTransformer(WaveTransformer):
         )
 
     @property
-    def selector(self) -> AdaptiveHarmonicSelector:
-        """What chooses.
-
-        Raises:
-            ValueError: when it was taken away.
-        """
-        if self.reduction is None or self.reduction.selector is None:
-            raise ValueError("reduction was taken away; a sparse model needs its selector")
-        return self.reduction.selector
+    def selector(self) -> AdaptiveHarmonicSelector | None:
+        """What chooses; None when the reduction was taken away."""
+        return None if self.reduction is None else self.reduction.selector
 
     def forward(
         self,
