@@ -124,7 +124,7 @@ def test_kept_for_the_backward_pass_is_one_piece_and_the_states(mixer):
     backbone = BackboneConfig(d_model=24, num_layers=2, num_heads=2, mixers=(mixer,), d_ff=32)
     subject = build_language_model(ModelConfig(vocab_size=VOCAB, backbone=backbone))
     parameters = sum(p.numel() for p in subject.parameters())
-    length, piece = 1024, 64
+    length, piece = 2048, 64
     ids, labels = tokens(length, rows=1)
     whole = kept_elements(lambda: summed_nats(subject(ids), labels)) - parameters
     start = subject.init_state(1)

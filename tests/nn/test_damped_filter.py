@@ -94,7 +94,7 @@ def test_every_filter_decays():
 def test_without_phases_all_harmonics_are_cosines():
     bank = DampedHarmonics(3, 4, phase_aware=False, memory=1e3).double()
     plain = torch.stack([bank.gain[..., 0], torch.zeros_like(bank.gain[..., 0])], dim=-1)
-    decay, frequency, gain = bank._parts(bank.gain)
+    decay, frequency, gain, _ = bank._parts(bank.gain, None)
     assert torch.equal(gain, plain)
     want = definition(*(t.detach().numpy() for t in (decay, frequency, plain)), 9)
     want[:, 0] += bank.direct.detach().numpy()
@@ -104,3 +104,20 @@ def test_without_phases_all_harmonics_are_cosines():
     torch.testing.assert_close(y, bank(u), atol=1e-12, rtol=0)
     assert bank.gain.grad_fn is None
     assert bank.gain.shape == (3, 4, 1)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_scaled_filters_are_scaled_outputs(monkeypatch, causal):
+    """In one transform, in chunks, in pieces, and step by step."""
+    bank = DampedHarmonics(3, 4).double()
+    scale, u = torch.tensor([2.0, -0.5, 3.0]).double(), torch.randn(2, 3, 13, dtype=torch.float64)
+    want = bank(u, causal) * scale[:, None]
+    torch.testing.assert_close(bank(u, causal, scale), want, atol=1e-12, rtol=0)
+    if causal:
+        state, pieces = bank.silence(2, None, None), []
+        for piece in u.split([6, 1, 6], dim=-1):
+            y, state = bank.resume(piece, state, scale)
+            pieces.append(y)
+        torch.testing.assert_close(torch.cat(pieces, dim=-1), want, atol=1e-12, rtol=0)
+    monkeypatch.setattr(damped_filter, "LONG", 12)
+    torch.testing.assert_close(bank(u, causal, scale), want, atol=1e-12, rtol=0)

@@ -85,13 +85,13 @@ class FFTConv(Mixer):
         if causal and is_long(x):
             y, _ = in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))
             return y
-        q, u, _ = self.gate(x, real, None)
-        return self.out_proj(q * self.filter(u, causal).transpose(1, 2))
+        gate, u, _ = self.gate(x, real, None, weighted=False)
+        return gate.closed(self.filter(u, causal, self.gate.norm_weight), self.out_proj)
 
     def _resume(self, x: Tensor, real: Tensor | None, state: FFTConvState) -> tuple[Tensor, FFTConvState]:
-        q, u, recent = self.gate(x, real, state.recent)
-        y, poles = self.filter.resume(u, state.poles)
-        return self.out_proj(q * y.transpose(1, 2)), FFTConvState(poles, recent)
+        gate, u, recent = self.gate(x, real, state.recent, weighted=False)
+        y, poles = self.filter.resume(u, state.poles, self.gate.norm_weight)
+        return gate.closed(y, self.out_proj), FFTConvState(poles, recent)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

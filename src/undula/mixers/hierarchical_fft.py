@@ -91,9 +91,9 @@ class HierarchicalFFTMixer(Mixer):
             return in_pieces(self._resume, x, real, state)
         if is_long(x):
             return in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))[0]
-        q, u, _ = self.gate(x, real, None)
+        gate, u, _ = self.gate(x, real, None)
         y = self.memory(u, None if real is None else _leading(real))
-        return self.out_proj(q * y.transpose(1, 2))
+        return gate.closed(y, self.out_proj)
 
     def kept(self, x: Sequence, attention_mask: PaddingMask | None = None) -> Bool[Tensor, "B C N M"]:
         """Return which harmonics each head computes with in each chunk: all of them where none are selected."""
@@ -104,13 +104,13 @@ class HierarchicalFFTMixer(Mixer):
         self, x: Sequence, real: Bool[Tensor, "B T"] | None, state: HierarchicalFFTState
     ) -> tuple[Sequence, HierarchicalFFTState]:
         memory = Memory(state.modes, state.position, state.sums, state.plan)
-        q, u, recent = self.gate(x, real, state.recent)
+        gate, u, recent = self.gate(x, real, state.recent)
         if x.shape[1] == 1:
             y, memory = self.memory.step(u[..., 0], None if real is None else real[:, 0], memory)
             y = y[..., None]
         else:
             y, memory = self.memory.extend(u, None if real is None else _leading(real), memory)
-        return self.out_proj(q * y.transpose(1, 2)), HierarchicalFFTState(*memory, recent)
+        return gate.closed(y, self.out_proj), HierarchicalFFTState(*memory, recent)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

@@ -76,9 +76,9 @@ class ShortConv(Mixer):
         return y if state is None else (y, after)
 
     def _resume(self, x: Tensor, real: Tensor | None, past: ShortConvState) -> tuple[Tensor, ShortConvState]:
-        q, u, recent = self.gate(x, real, past.recent)
+        gate, u, recent = self.gate(x, real, past.recent)
         filtered, products = self.filter.stream(u, past.products)
-        return self.out_proj(q * filtered.transpose(1, 2)), ShortConvState(recent, products)
+        return gate.closed(filtered, self.out_proj), ShortConvState(recent, products)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

@@ -90,15 +90,15 @@ class SpectralFilter(Mixer):
             return in_pieces(resume, x, real, state)
         if causal and is_long(x):
             return in_pieces(resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))[0]
-        q, u, _ = self.gate(x, real, None)
-        return self.out_proj(q * self.filter(u, causal).transpose(1, 2))
+        gate, u, _ = self.gate(x, real, None)
+        return gate.closed(self.filter(u, causal), self.out_proj)
 
     def _resume(
         self, filters: online_conv.Filters, x: Tensor, real: Tensor | None, state: SpectralFilterState
     ) -> tuple[Tensor, SpectralFilterState]:
-        q, u, short = self.gate(x, real, state.short)
+        gate, u, short = self.gate(x, real, state.short)
         y, past = self.filter.resume(u, (state.recent, state.blocks), filters)
-        return self.out_proj(q * y.transpose(1, 2)), SpectralFilterState(short, *past)
+        return gate.closed(y, self.out_proj), SpectralFilterState(short, *past)
 
     def init_state(
         self, batch_size: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None

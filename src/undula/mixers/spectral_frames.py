@@ -98,7 +98,7 @@ class SpectralFrames(Mixer):
                 "hierarchical_fft is its relative"
             )
         real = None if attention_mask is None else attention_mask.bool()
-        q, u, _ = self.gate(x, real, None)
+        (q, _), u, _ = self.gate(x, real, None)
         u = u.transpose(1, 2)
         if real is None:
             return self.out_proj(q * self._filtered(u, None).to(q.dtype))

@@ -84,11 +84,11 @@ class SpectralGate(Mixer):
         if causal and is_long(x):
             y, _ = in_pieces(self._resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))
             return y
-        q, u, _ = self.gate(x, real, None)
+        (q, _), u, _ = self.gate(x, real, None)
         return self._out(x, q, self.filter(u, causal))
 
     def _resume(self, x: Tensor, real: Tensor | None, state: SpectralGateState) -> tuple[Tensor, SpectralGateState]:
-        q, u, recent = self.gate(x, real, state.recent)
+        (q, _), u, recent = self.gate(x, real, state.recent)
         y, poles = self.filter.resume(u, state.poles)
         return self._out(x, q, y), SpectralGateState(poles, recent)
 

@@ -75,8 +75,8 @@ class DampedHarmonics(nn.Module):
         """Number of damped harmonics in each filter."""
         return self.log_decay.shape[1]
 
-    def _parts(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Decay, frequency and gain in the precision of the filter: float32 at least."""
+    def _parts(self, like: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Decay, frequency, gain and direct path in the precision of the filter: float32 at least."""
         dtype = torch.promote_types(like.dtype, torch.float32)
         frequency = self.frequency.to(dtype)
         if self.memory:
@@ -84,43 +84,51 @@ class DampedHarmonics(nn.Module):
         gain = self.gain.to(dtype)
         if not self.phase_aware:
             gain = F.pad(gain, (0, 1))
-        return self.log_decay.to(dtype).exp(), frequency, gain
+        direct = self.direct.to(dtype)
+        if scale is not None:
+            gain, direct = gain * scale[:, None, None], direct * scale
+        return self.log_decay.to(dtype).exp(), frequency, gain, direct
 
-    def impulse_response(self, length: int) -> Float[Tensor, "C T"]:
-        """Return the first `length` values of every filter."""
+    def impulse_response(self, length: int, scale: Float[Tensor, " C"] | None = None) -> Float[Tensor, "C T"]:
+        """Return the first `length` values of every filter, each times a number of its own if `scale` is given."""
         with full_precision(self.gain):
-            h = harmonics.impulse_response(*self._parts(self.gain), length)
-            return h + F.pad(self.direct.to(h.dtype)[:, None], (0, length - 1))
+            decay, frequency, gain, direct = self._parts(self.gain, scale)
+            h = harmonics.impulse_response(decay, frequency, gain, length)
+            return h + F.pad(direct[:, None], (0, length - 1))
 
-    def forward(self, u: Float[Tensor, "B C T"], causal: bool = True) -> Float[Tensor, "B C T"]:
-        """Return the filtered sequence, in the type of u. causal=False adds the same filters run backwards."""
+    def forward(
+        self, u: Float[Tensor, "B C T"], causal: bool = True, scale: Float[Tensor, " C"] | None = None
+    ) -> Float[Tensor, "B C T"]:
+        """Return the filtered sequence, in the type of u.
+
+        Args:
+            u: the sequence.
+            causal: False adds the same filters run backwards.
+            scale: what each filter is multiplied by; None: nothing.
+        """
         if u.shape[-1] <= LONG:
-            h = self.impulse_response(u.shape[-1])
+            h = self.impulse_response(u.shape[-1], scale)
             return causal_conv(u, h) if causal else two_sided_conv(u, h)
-        y, _ = self._convolve(u, None)
+        y, _ = self._convolve(u, None, scale)
         if causal:
             return y
-        back, _ = self._convolve(u.flip(-1), None)
-        return y + back.flip(-1) - (self._present()[:, None] * u).to(y.dtype)
+        back, _ = self._convolve(u.flip(-1), None, scale)
+        return y + back.flip(-1) - (self.impulse_response(1, scale) * u).to(y.dtype)
 
     def resume(
-        self, u: Float[Tensor, "B C T"], state: Float[Tensor, "B C M 2"]
+        self, u: Float[Tensor, "B C T"], state: Float[Tensor, "B C M 2"], scale: Float[Tensor, " C"] | None = None
     ) -> tuple[Float[Tensor, "B C T"], Float[Tensor, "B C M 2"]]:
         """Return the next piece of a filtered sequence, in the type of u, and the state after it."""
         if u.shape[-1] > 1:
-            return self._convolve(u, state)
-        y, state = self.step(u[..., 0].to(state.dtype), state)
+            return self._convolve(u, state, scale)
+        y, state = self.step(u[..., 0].to(state.dtype), state, scale)
         return y[..., None].to(u.dtype), state
 
-    def _convolve(self, u: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _convolve(self, u: Tensor, state: Tensor | None, scale: Tensor | None) -> tuple[Tensor, Tensor]:
         wide = u.to(torch.promote_types(u.dtype, torch.float32))
         with full_precision(u):
-            y, state = harmonics.convolve(wide, state, *self._parts(wide), self.direct.to(wide.dtype))
+            y, state = harmonics.convolve(wide, state, *self._parts(wide, scale))
         return y.to(u.dtype), state
-
-    def _present(self) -> Float[Tensor, " C"]:
-        """What every filter makes of the present input."""
-        return self.gain[..., 0].sum(-1) + self.direct
 
     def silence(
         self, batch_size: int, device: torch.device | None, dtype: torch.dtype | None
@@ -131,9 +139,10 @@ class DampedHarmonics(nn.Module):
         return torch.zeros(batch_size, channels, modes, 2, device=device or self.gain.device, dtype=wide)
 
     def step(
-        self, u: Float[Tensor, "B C"], state: Float[Tensor, "B C M 2"]
+        self, u: Float[Tensor, "B C"], state: Float[Tensor, "B C M 2"], scale: Float[Tensor, " C"] | None = None
     ) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C M 2"]]:
         """Return one output of each filter and the next state."""
         with full_precision(u):
-            y, state = harmonics.step(u, state, *self._parts(u))
-            return y + self.direct.to(y.dtype) * u, state
+            decay, frequency, gain, direct = self._parts(u, scale)
+            y, state = harmonics.step(u, state, decay, frequency, gain)
+            return y + direct.to(y.dtype) * u, state

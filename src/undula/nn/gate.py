@@ -1,7 +1,7 @@
 """What gated convolutions start with: a short convolution, a gate, and the product that is filtered."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,7 +9,21 @@ from torch import Tensor, nn
 
 from undula.nn.norms import RMSNorm
 from undula.nn.short_conv import CausalConv
+from undula.ops.gate import normalised_product
 from undula.shapes import Sequence
+
+
+class Gate(NamedTuple):
+    """What a gated convolution ends with, in two factors."""
+
+    q: Float[Tensor, "B T C"]
+    factor: Float[Tensor, "B T 1"] | None = None
+    """None: 1."""
+
+    def closed(self, filtered: Float[Tensor, "B C T"], out_proj: nn.Module) -> Float[Tensor, "B T D"]:
+        """Return the projection of what was filtered, times the gate; it has no bias."""
+        y = out_proj(self.q * filtered.transpose(1, 2))
+        return y if self.factor is None else y * self.factor
 
 
 class GatedProduct(nn.Module):
@@ -36,14 +50,21 @@ class GatedProduct(nn.Module):
         self.q_norm, self.k_norm = RMSNorm(inner), RMSNorm(inner)
 
     def forward(
-        self, x: Sequence, real: Bool[Tensor, "B T"] | None, past: Float[Tensor, "B D L"] | None
-    ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C T"], Float[Tensor, "B D L"] | None]:
+        self,
+        x: Sequence,
+        real: Bool[Tensor, "B T"] | None,
+        past: Float[Tensor, "B D L"] | None,
+        *,
+        weighted: bool = True,
+    ) -> tuple[Gate, Float[Tensor, "B C T"], Float[Tensor, "B D L"] | None]:
         """Return the gate, the product (channels first; silent at padding) and the inputs to keep for the next piece.
 
         Args:
             x: the sequence.
             real: True at real positions; None: all.
             past: inputs before the first position, to continue a sequence.
+            weighted: False leaves out what the norms multiply by. A filter that treats each channel by itself gives the
+                same when it is multiplied by `norm_weight`, at a cost that does not grow with the sequence.
 
         Raises:
             ValueError: for a sequence without steps.
@@ -52,8 +73,18 @@ class GatedProduct(nn.Module):
             raise ValueError("got a sequence of 0 steps; wanted at least 1")
         rows = (x if real is None else torch.where(real[..., None], x, 0.0)).transpose(1, 2)
         smooth, recent = (self.short(rows), None) if past is None else self.short.stream(rows, past)
-        q, k, v = self.in_proj(smooth.transpose(1, 2)).chunk(3, dim=-1)
-        q, k = self.q_norm(q), self.k_norm(k)
+        qkv = self.in_proj(smooth.transpose(1, 2))
+        if weighted:
+            q, k, v = qkv.chunk(3, dim=-1)
+            gate, product = Gate(self.q_norm(q)), self.k_norm(k) * v
+        else:
+            q, product, factor = normalised_product(qkv, self.q_norm.eps)
+            gate = Gate(q, factor)
         # The short convolution has a bias, so padding is not silent by itself.
-        product = k * v if real is None else torch.where(real[..., None], k * v, 0.0)
-        return q, product.transpose(1, 2), recent
+        product = product if real is None else torch.where(real[..., None], product, 0.0)
+        return gate, product.transpose(1, 2), recent
+
+    @property
+    def norm_weight(self) -> Float[Tensor, " C"]:
+        """What both norms together multiply each channel by."""
+        return self.q_norm.weight * self.k_norm.weight

@@ -23,6 +23,12 @@ def rms_norm(x: Float[Tensor, "*rest D"], weight: Float[Tensor, " D"], eps: floa
     return F.rms_norm(x.to(wide), weight.shape, weight.to(wide), eps).to(x.dtype)
 
 
+def inverse_rms(x: Float[Tensor, "*rest D"], eps: float) -> Float[Tensor, "*rest 1"]:
+    """Return 1 / sqrt(mean(x^2) + eps) over the last axis, without a gradient, in the type of x."""
+    size = torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True)
+    return size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+
+
 class _RMSNorm(torch.autograd.Function):
     """The same numbers as `F.rms_norm`, which a CPU runs as a chain of small operations: half of its time."""
 
@@ -45,6 +51,5 @@ class _RMSNorm(torch.autograd.Function):
 
 def _unit(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Return x over its root mean square, and what it was multiplied by."""
-    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    inverse = size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    inverse = inverse_rms(x, eps)
     return x * inverse, inverse
