@@ -19,13 +19,15 @@ def normalised_product(
     norm(x) = x / sqrt(mean(x^2) + eps) without weights. The number for q may wait until q is multiplied, filtered and
     projected, where there are fewer channels: with the weights in the filter, and the gradients of q, k and v written
     into one tensor, a CPU takes a tenth to a sixth less time for a block. Half types, whose products would overflow
-    otherwise, are normalised right away, in float32; other devices have a kernel that normalises.
+    otherwise, are normalised right away, in float32; other devices have a kernel that normalises, and a compiler makes
+    its own.
 
     Args:
         qkv: q, k and v side by side.
         eps: added to the mean square.
     """
-    if qkv.device.type == "cpu" and qkv.dtype in (torch.float32, torch.float64):
+    by_hand = qkv.device.type == "cpu" and not torch.compiler.is_compiling()
+    if by_hand and qkv.dtype in (torch.float32, torch.float64):
         return _NormalisedProduct.apply(qkv, eps) if torch.is_grad_enabled() else _forward(qkv, eps)[:3]
     q, k, v = qkv.chunk(3, dim=-1)
     q, k = (F.rms_norm(x.to(torch.promote_types(x.dtype, torch.float32)), x.shape[-1:], None, eps) for x in (q, k))
