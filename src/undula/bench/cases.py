@@ -309,7 +309,7 @@ OPTIMIZER_CASES: Mapping[str, OptimizerCase] = {
 SPARSITY_CASES: Mapping[str, SparsityCase] = {
     "h64": SparsityCase(),
     "h64_fft_conv": SparsityCase(
-        mixer="fft_conv", hidden_ratio=1 / 8, inner_ratio=7 / 4, narrow_options={"num_modes": 4}
+        mixer="fft_conv", hidden_ratio=1 / 4, inner_ratio=3 / 2, narrow_options={"num_modes": 4}
     ),
     "tiny": SparsityCase(num_harmonics=16, ratios=(0.5,), num_layers=1, num_heads=2, shapes=((2, 8),)),
 }

@@ -21,7 +21,7 @@ def cos_sin(
     angle: Float[Tensor, "*shape"], dtype: torch.dtype
 ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
     """Return cosine and sine of an angle (radians) in `dtype`, the angle reduced to one turn in its own precision."""
-    reduced = torch.remainder(angle, 2 * math.pi).to(dtype)
+    reduced = wrap_phase(angle).to(dtype)
     return reduced.cos(), reduced.sin()
 
 

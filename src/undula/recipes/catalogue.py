@@ -26,8 +26,8 @@ DROPOUT = 0.1
 
 NARROW: dict[str, Any] = {
     "model.sparsity.k_ratio": 0.5,
-    "model.sparsity.hidden_ratio": 1 / 8,
-    "model.sparsity.inner_ratio": 7 / 4,
+    "model.sparsity.hidden_ratio": 1 / 4,
+    "model.sparsity.inner_ratio": 3 / 2,
     "model.backbone.mixer_options": {"fft_conv": {"num_modes": 4}},
 }
 """Blocks on half of the harmonics, with more and simpler filters and fewer hidden units than blocks on all have: what
