@@ -1,5 +1,6 @@
 """Gated convolution with mixtures of fixed spectral filters: by FFT, and in streams by online convolution."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -85,13 +86,17 @@ class SpectralFilter(Mixer):
     ) -> Sequence | tuple[Sequence, State]:
         """Filter and gate; see `Mixer.forward`. causal=False adds the same filters run backwards."""
         real = None if attention_mask is None else attention_mask.bool()
-        resume = partial(self._resume, cache(self.filter.impulse_response))
         if isinstance(state, SpectralFilterState):
-            return in_pieces(resume, x, real, state)
+            return in_pieces(self._resuming(), x, real, state)
         if causal and is_long(x):
-            return in_pieces(resume, x, real, self.init_state(len(x), device=x.device, dtype=x.dtype))[0]
+            start = self.init_state(len(x), device=x.device, dtype=x.dtype)
+            return in_pieces(self._resuming(), x, real, start)[0]
         gate, u, _ = self.gate(x, real, None)
         return gate.closed(self.filter(u, causal), self.out_proj)
+
+    def _resuming(self) -> Callable[[Tensor, Tensor | None, SpectralFilterState], tuple[Tensor, SpectralFilterState]]:
+        """`_resume` with filters of each length that are made once; a compiler cannot follow the cache."""
+        return partial(self._resume, cache(self.filter.impulse_response))
 
     def _resume(
         self, filters: online_conv.Filters, x: Tensor, real: Tensor | None, state: SpectralFilterState
