@@ -164,7 +164,7 @@ class _Conv(torch.autograd.Function):
         u_spectrum, h_spectrum = ctx.saved_tensors
         spectrum = rfft(grads[0], ctx.points)
         du = irfft(spectrum * h_spectrum.conj(), ctx.points)[..., : ctx.length]
-        # In place, and so with the other one conjugated: a third of the time of a conjugated copy and a product.
+        # The conjugate of what is wanted, in place: without copies of both spectra the pass takes a quarter less time.
         mirrored = spectrum.conj_physical_().mul_(u_spectrum).sum_to_size(h_spectrum.shape)
         dh = irfft(mirrored.conj_physical_(), ctx.points)[..., : ctx.length]
         like = grads[0]
