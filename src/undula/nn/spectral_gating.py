@@ -97,6 +97,9 @@ class AdvancedSpectralGating(nn.Module):
             real: which spectra count in `aux_loss`; None: all.
         """
         response = self.response(magnitudes(spectrum))
+        if torch.compiler.is_compiling():
+            # Inductor (torch 2.13) gives products of transposed complex tensors wrong gradients, without a word.
+            spectrum = spectrum.contiguous()
         heads = rearrange(spectrum, "... f (n e) -> ... n f e", n=self.num_heads)
         out = self._applied(heads, response.filter, response.passing)
         self._remember(out, None, real)
