@@ -79,11 +79,12 @@ def test_the_modulus_has_a_finite_gradient_where_it_is_0():
 @pytest.mark.parametrize("each", [False, True])
 @pytest.mark.parametrize("modulus", [False, True])
 def test_tiles_equal_the_definition(tile, sets, shared, modulus, each, monkeypatch):
-    """A tile of one row has all its keys, a tile of everything holds both samples."""
+    """A tile of one row has all its keys, a tile of everything holds both samples; every head's waves in tiles, too."""
     monkeypatch.setitem(coherence.TILE_ELEMENTS, "cpu", tile)
+    monkeypatch.setattr(coherence, "TILED_WIDTH", 6 if each else 32)
     mask = torch.ones(2, 9, dtype=torch.bool)
     mask[1, :4] = False
-    for causal, queries, real, fused in itertools.product((True, False), (9, 3), (None, mask), (True, False)):
+    for causal, queries, real, fused in itertools.product((True, False), (9, 3, 1), (None, mask), (True, False)):
         inputs = a_case(shared=shared, sets=sets, queries=queries, each=each)
         how = {"modulus": modulus, "causal": causal, "key_mask": real}
         got = coherent_attention(*inputs, **how, fused=fused)
@@ -92,18 +93,21 @@ def test_tiles_equal_the_definition(tile, sets, shared, modulus, each, monkeypat
 
 @pytest.mark.parametrize("shared", [1, 2, 4])
 def test_the_fused_kernel_and_tiles_compute_the_same(shared, monkeypatch):
-    """Grouped waves take the kernel; shared ones do so away from CPUs, by the same lines."""
+    """A head's own waves take the kernel where they are narrow; shared ones do so away from CPUs, by the same lines."""
     inputs = a_case(shared=shared, sets=4)
     kernel, calls = coherence.sdpa, []
     monkeypatch.setattr(coherence, "sdpa", lambda *a, **k: (calls.append(a[0].shape[-1]), kernel(*a, **k))[1])
     fused, tiled = (coherent_attention(*inputs, modulus=False, causal=True, fused=f) for f in (True, False))
     assert calls == [6 + 10]
     assert gap(fused, tiled, inputs) < 1e-11
+    monkeypatch.setattr(coherence, "TILED_WIDTH", 10)
+    wide, tiled = (coherent_attention(*inputs, modulus=False, causal=True, fused=f) for f in (True, False))
+    assert gap(wide, tiled, inputs) < 1e-11
     inputs = a_case(shared=shared)
     tiled = coherent_attention(*inputs, modulus=False, causal=True)
     assert len(calls) == 1
     q, k, v, waves, scale, weight = inputs
-    joined = coherence._joined(q * scale[:, None, None], k, v, waves, weight, True, None, 0.0)
+    joined = kernel(*coherence._joined(q * scale[:, None, None], k, v, waves, weight), causal=True, scale=1.0)
     assert gap(joined, tiled, inputs) < 1e-11
 
 

@@ -10,11 +10,10 @@ from itertools import product
 from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 from undula.names import unknown_name
 from undula.ops.attention import sdpa
@@ -22,14 +21,14 @@ from undula.ops.phase import full_precision
 
 MODES = ("cosine", "complex")
 
-QUERIES = 64
-"""Most queries of a tile on a CPU; with it a tile's passes stay in the caches."""
+QUERIES = 128
+"""Most queries of a tile on a CPU; twice as many in long tiles of a single head. So its passes stay in the caches."""
 
-FUSED_QUERIES = 192
-"""The same where the fused kernel attends for a tile, which it does in longer blocks from this number on."""
+TILED_WIDTH = 32
+"""Width of a head's own waves from which tiles are faster on a CPU: the fused kernel pads values to the keys' width."""
 
-TILE_ELEMENTS = {"cpu": 2**21}
-"""Scores held at once, by type of device; elsewhere 2^26."""
+TILE_ELEMENTS = {"cpu": 2**22}
+"""Scores held at once, by type of device, elsewhere 2^26; a quarter where a tile is made of several samples."""
 
 
 def is_complex(mode: str) -> bool:
@@ -80,9 +79,9 @@ def coherent_attention(
     """Return softmax(scale q k^T + weight C + mask) v, C the coherence of the waves of query and key.
 
     The queries are the last T of the S positions, masks as in `undula.ops.attention.sdpa`. With waves for each head
-    (M = N) the real part joins the product of q and k: attention of width E + F by the fused kernel. Waves that all
-    heads share (M = 1) would widen every head: on a CPU their coherence is computed once for a tile of queries and
-    biases the kernel in all heads. So does the modulus everywhere, which is no product of two vectors.
+    (M = N) the real part joins the product of q and k: attention of width E + F, by the fused kernel where that is
+    faster. Waves that all heads share (M = 1) would widen every head: on a CPU their coherence is computed once for a
+    tile of queries. So is the modulus everywhere, which is no product of two vectors.
 
     T S (N E + M F) time and O(S (N E + F)) memory (in tiles with dropout, a byte for each score more): the backward
     pass computes each tile again, its gradients are by hand. Tiles are float32 or wider whatever the inputs.
@@ -100,64 +99,83 @@ def coherent_attention(
     Source: Wave Transformer, enhancements, section 3.
     """
     q = q * scale[:, None, None].to(q.dtype)
-    if fused and not modulus and (waves.shape[1] == q.shape[1] or q.device.type != "cpu"):
-        return _joined(q, k, v, waves, weight, causal, key_mask, dropout)
-    batch, queries = q.shape[0], q.shape[2]
-    dtype = torch.promote_types(v.dtype, torch.float32)
-    kept = None
-    if dropout:
-        kept = torch.empty(*q.shape[:3], k.shape[2], dtype=torch.bool, device=q.device).bernoulli_(1 - dropout)
-        v = v / (1 - dropout)
-    rows = [rearrange(t.to(dtype), "b n t e -> (b n) t e") for t in (k, v, waves)]
-    grouped = rearrange(q.to(dtype), "b (g r) t e -> (b g) r t e", g=k.shape[1])
-    hidden = None if key_mask is None else ~key_mask
-    biased = 0 if dropout or not fused else len(weight)
-    weight = weight.to(dtype).expand(q.shape[1])
-    out = _Coherent.apply(grouped, *rows, weight, kept, hidden, causal, modulus, biased)
-    out = rearrange(out, "(b g) r t e -> b (g r) t e", b=batch).to(v.dtype)
-    return out if key_mask is None else torch.where(key_mask[:, None, -queries:, None], out, 0.0)
+    heads, cpu = q.shape[1], q.device.type == "cpu"
+    if q.shape[2] == 1 and fused and not dropout:
+        return _of_last(q, k, v, waves, weight, key_mask, modulus)
+    if modulus or not fused or (cpu and waves.shape[1] < heads):
+        return _tiled(q, k, v, waves, weight.expand(heads), key_mask, causal, modulus, dropout)
+    q, k, v = _joined(q, k, v, waves, weight)
+    if not cpu or waves.shape[-1] < TILED_WIDTH:
+        return sdpa(q, k, v, causal=causal, key_mask=key_mask, dropout=dropout, scale=1.0)
+    # Nothing is shared by the heads any more, so they are samples.
+    rows = [t.flatten(0, 1)[:, None] for t in (q, k, v)]
+    real = None if key_mask is None else key_mask.repeat_interleave(heads, dim=0)
+    return _tiled(rows[0], rows[1], rows[2], None, None, real, causal, False, dropout)[:, 0].unflatten(0, q.shape[:2])
 
 
-def _joined(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    waves: Tensor,
-    weight: Tensor,
-    causal: bool,
-    key_mask: Tensor | None,
-    dropout: float,
+def _of_last(
+    q: Tensor, k: Tensor, v: Tensor, waves: Tensor, weight: Tensor, key_mask: Tensor | None, modulus: bool
 ) -> Tensor:
-    """Attention whose queries and keys have the waves beside them."""
+    """Attention of a single query, which stands last: all of its scores at once, and no copy of keys."""
+    dtype, groups = torch.promote_types(v.dtype, torch.float32), k.shape[1]
+    asked, seen, held, waves = (t.to(dtype) for t in (q, k, v, waves))
+    with full_precision(held):
+        coherence = phase_coherence(waves[:, :, -1:], waves, modulus)[:, :, 0] * weight.to(dtype)[:, None]
+        score = asked[:, :, 0].unflatten(1, (groups, -1)) @ seen.mT
+        score = score + coherence.expand(-1, q.shape[1], -1).unflatten(1, (groups, -1))
+        if key_mask is not None:
+            score[..., :-1] = score[..., :-1].masked_fill(~key_mask[:, None, None, :-1], -torch.inf)
+        out = (score.softmax(-1) @ held).flatten(1, 2)[:, :, None].to(v.dtype)
+    return out if key_mask is None else torch.where(key_mask[:, None, -1:, None], out, 0.0)
+
+
+def _joined(q: Tensor, k: Tensor, v: Tensor, waves: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries and keys with the waves beside them, and values for each of those keys."""
     heads, queries = q.shape[1:3]
     if waves.shape[1] > 1:
         k, v = (repeat(t, "b g s e -> b (g r) s e", r=heads // t.shape[1]) for t in (k, v))
     here = waves[:, :, -queries:].expand(-1, heads, -1, -1) * weight[:, None, None]
     there = waves.expand(-1, k.shape[1], -1, -1)
-    q, k = torch.cat([q, here.to(q.dtype)], dim=-1), torch.cat([k, there.to(k.dtype)], dim=-1)
-    return sdpa(q, k, v, causal=causal, key_mask=key_mask, dropout=dropout, scale=1.0)
+    return torch.cat([q, here.to(q.dtype)], dim=-1), torch.cat([k, there.to(k.dtype)], dim=-1), v
+
+
+def _tiled(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    waves: Tensor | None,
+    weight: Tensor | None,
+    key_mask: Tensor | None,
+    causal: bool,
+    modulus: bool,
+    dropout: float,
+) -> Tensor:
+    """Attention in tiles of float32 or wider."""
+    dtype, queries = torch.promote_types(v.dtype, torch.float32), q.shape[2]
+    kept = None
+    if dropout:
+        kept = torch.empty(*q.shape[:3], k.shape[2], dtype=torch.bool, device=q.device).bernoulli_(1 - dropout)
+        v = v / (1 - dropout)
+    given = (None if t is None else t.to(dtype) for t in (q, k, v, waves, weight))
+    hidden = None if key_mask is None else ~key_mask
+    out = _Coherent.apply(*given, kept, hidden, causal, modulus).to(v.dtype)
+    return out if key_mask is None else torch.where(key_mask[:, None, -queries:, None], out, 0.0)
 
 
 class _Coherent(torch.autograd.Function):
-    """Attention and its gradients, tile by tile.
-
-    Keys and values are (B G, S, E), queries (B G, R, T, E) with R = N / G, waves (B M, S, F).
-    """
+    """Attention and its gradients, tile by tile, from (B, heads, time, channels) each."""
 
     @staticmethod
-    def forward(ctx, q, k, v, waves, weight, kept, hidden, causal, modulus, biased):  # noqa: ANN001, ANN205
-        """Return the weighted sums of values (B G, R, T, E); by the fused kernel, with so many biases, unless 0."""
-        out = v.new_empty(*q.shape[:3], v.shape[2])
+    def forward(ctx, q, k, v, waves, weight, kept, hidden, causal, modulus):  # noqa: ANN001, ANN205
+        """Return the weighted sums of values (B, N, T, Ev); without waves the scores are q k^T."""
+        out = v.new_empty(*q.shape[:3], v.shape[3])
         with full_precision(v):
-            scores = _Scores(q, k, waves, weight, hidden, causal, modulus, fused=biased > 0)
+            scores = _Scores(q, k, waves, weight, hidden, causal, modulus)
             for tile in scores.tiles():
-                if biased:
-                    _attend(scores, tile, v, out, alike=biased == scores.sets == 1)
-                    continue
                 share = scores.shares(tile)
                 if kept is not None:
-                    scores.by_head(share, tile).mul_(kept[tile.b, :, tile.t, tile.s])
-                out[tile.g, :, tile.t] = torch.bmm(share, v[tile.g, tile.s]).unflatten(1, (q.shape[1], -1))
+                    share.mul_(kept[tile.b, tile.head, tile.t, tile.s])
+                out[tile.b, tile.head, tile.t] = torch.bmm(share, v[tile.b, tile.group, tile.s])
         ctx.save_for_backward(q, k, v, waves, weight, kept, hidden, out)
         ctx.options = (causal, modulus)
         return out
@@ -170,179 +188,156 @@ class _Coherent(torch.autograd.Function):
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         with full_precision(v):
             scores = _Scores(q, k, waves, weight, hidden, *ctx.options)
-            slope = torch.zeros_like(waves)
-            work = q.new_empty(len(weight) * scores.room)
+            work = q.new_empty(scores.room)
             along = (d_out * out).sum(-1, keepdim=True)
             for tile in scores.tiles():
                 share = scores.shares(tile)
-                asked, mixed = (x[tile.g, :, tile.t].flatten(1, 2) for x in (q, d_out))
-                d_share = torch.bmm(mixed, v[tile.g, tile.s].mT, out=work[: share.numel()].view_as(share))
+                asked, mixed = q[tile.b, tile.head, tile.t], d_out[tile.b, tile.head, tile.t]
+                seen, held = k[tile.b, tile.group, tile.s], v[tile.b, tile.group, tile.s]
+                d_share = torch.bmm(mixed, held.mT, out=work[: share.numel()].view_as(share))
                 given = share
                 if kept is not None:
-                    keep = kept[tile.b, :, tile.t, tile.s]
-                    given = (scores.by_head(share, tile) * keep).view_as(share)
-                    scores.by_head(d_share, tile).mul_(keep)
-                d_v[tile.g, tile.s].baddbmm_(given.mT, mixed)
-                d_score = d_share.sub_(along[tile.g, :, tile.t].flatten(1, 2)).mul_(share)
-                d_q[tile.g, :, tile.t] = torch.bmm(d_score, k[tile.g, tile.s]).unflatten(1, (q.shape[1], -1))
-                d_k[tile.g, tile.s].baddbmm_(d_score.mT, asked)
-                scores.add(d_score, tile, slope)
-        return d_q, d_k, d_v, slope, scores.weight_slope.flatten(), None, None, None, None, None
-
-
-def _attend(scores: "_Scores", tile: "_Tile", v: Tensor, out: Tensor, alike: bool) -> None:
-    """Write a tile of the output by the fused kernel, with a bias on the scores.
-
-    Head after head, so that a bias stays in the caches; at once where heads are alike in their bias.
-    """
-    q, k, v, out = (x.unflatten(0, (scores.batch, -1))[tile.b] for x in (scores.q, scores.k, v, out))
-    for head in range(1 if alike else scores.heads):
-        group, place = divmod(head, q.shape[2])
-        g, r = (slice(None),) * 2 if alike else (slice(group, group + 1), slice(place, place + 1))
-        asked, seen, held = q[:, g, r, tile.t].flatten(1, 2), k[:, g, tile.s], v[:, g, tile.s]
-        grouped = asked.shape[1] > seen.shape[1]
-        mixed = F.scaled_dot_product_attention(
-            asked, seen, held, scores.bias(tile, head), scale=1.0, enable_gqa=grouped
-        )
-        here = out[:, g, r, tile.t]
-        here.copy_(mixed.reshape(here.shape))
+                    keep = kept[tile.b, tile.head, tile.t, tile.s]
+                    given = share * keep
+                    d_share.mul_(keep)
+                d_v[tile.b, tile.group, tile.s].baddbmm_(given.mT, mixed)
+                d_score = d_share.sub_(along[tile.b, tile.head, tile.t]).mul_(share)
+                d_q[tile.b, tile.head, tile.t] = torch.bmm(d_score, seen)
+                d_k[tile.b, tile.group, tile.s].baddbmm_(d_score.mT, asked)
+                scores.add(d_score, tile)
+        return d_q, d_k, d_v, *scores.slopes(), None, None, None, None
 
 
 class _Tile(NamedTuple):
-    """Samples, their rows of key-value heads and of waves, queries, the positions of those, and keys."""
+    """Samples, a head and its keys' one, queries, the positions of those, and keys."""
 
     b: slice
-    g: slice
-    m: slice
+    head: int
+    group: int
     t: slice
     at: slice
     s: slice
 
 
 class _Scores:
-    """Attention weights of tiles (rows of key-value heads, R times queries, keys), all in the same memory."""
+    """Attention weights of tiles (samples, queries, keys), all in the same memory: fresh pages cost as much as work."""
 
     def __init__(
         self,
         q: Tensor,
         k: Tensor,
-        waves: Tensor,
-        weight: Tensor,
+        waves: Tensor | None,
+        weight: Tensor | None,
         hidden: Tensor | None,
         causal: bool,
         modulus: bool,
-        fused: bool = False,
     ) -> None:
-        self.q, self.k, self.hidden, self.causal = q, k, hidden, causal
-        self.heads, self.queries, steps = len(weight), q.shape[2], k.shape[1]
-        self.batch = q.shape[0] * q.shape[1] // self.heads
-        self.sets = len(waves) // self.batch
-        self.waves, self.weight = _Waves(waves, modulus), weight.view(self.sets, -1)
-        self.weight_slope = torch.zeros_like(self.weight)
-        room = TILE_ELEMENTS.get(q.device.type, 2**26) // (steps if fused else self.heads * steps)
-        most = (FUSED_QUERIES if fused else QUERIES) if q.device.type == "cpu" else room
+        self.q, self.k, self.hidden = q, k, hidden
+        batch, self.heads, self.queries = q.shape[:3]
+        steps = k.shape[2]
+        room = TILE_ELEMENTS.get(q.device.type, 2**26) // steps
+        most = QUERIES * (1 if waves is None or steps < 1024 else 2) if q.device.type == "cpu" else room
         self.asked = max(1, min(room, self.queries, most))
-        self.samples = max(1, min(room // self.asked, self.batch))
+        self.samples = max(1, min(room // 4 // self.asked, batch))
         self.room = self.samples * self.asked * steps
-        self.work = q.new_empty(0)
+        self.work = q.new_empty(self.room)
+        self.later = q.new_full((self.asked, self.asked), -torch.inf).triu_(1) if causal else None
+        self.waves = None if waves is None or weight is None else _Waves(waves, weight, modulus, self.room)
 
     def tiles(self) -> Iterator[_Tile]:
-        """Return tiles that cover all queries, each with all the keys that they may see."""
-        steps, groups = self.k.shape[1], len(self.k) // self.batch
-        before = steps - self.queries
-        for b, t in product(_pieces(self.batch, self.samples), _pieces(self.queries, self.asked)):
-            seen = before + t.stop if self.causal else steps
-            g, m = (slice(b.start * rows, b.stop * rows) for rows in (groups, self.sets))
-            yield _Tile(b, g, m, t, slice(before + t.start, before + t.stop), slice(0, seen))
+        """Return tiles that cover all queries, each with all the keys that they may see, head after head."""
+        (batch, groups, steps), before = self.k.shape[:3], self.k.shape[2] - self.queries
+        for b, t in product(_pieces(batch, self.samples), _pieces(self.queries, self.asked)):
+            at = slice(before + t.start, before + t.stop)
+            for head in range(self.heads):
+                yield _Tile(
+                    b, head, head * groups // self.heads, t, at, slice(0, steps if self.later is None else at.stop)
+                )
 
     def shares(self, tile: _Tile) -> Tensor:
         """Return softmax(q k^T + weight C + mask) of a tile."""
-        asked, seen = self.q[tile.g, :, tile.t].flatten(1, 2), self.k[tile.g, tile.s]
-        score = torch.bmm(asked, seen.mT, out=self._memory(self.heads, len(seen), asked.shape[1], seen.shape[1]))
-        coherence = self.waves.coherence(tile).unflatten(0, (-1, self.sets))
-        self.by_head(score, tile).unflatten(1, self.weight.shape).addcmul_(
-            coherence[:, :, None], self.weight[..., None, None]
-        )
-        self._hide(self.by_head(score, tile), tile)
+        asked, seen = self.q[tile.b, tile.head, tile.t], self.k[tile.b, tile.group, tile.s]
+        score = _product(asked, seen, self.work)
+        if self.waves is not None:
+            score.addcmul_(self.waves.coherence(tile), self.waves.weight[tile.head])
+        self._hide(score, tile)
         return torch.softmax(score, dim=-1, out=score)
 
-    def bias(self, tile: _Tile, head: int) -> Tensor:
-        """Return weight C + mask of a tile, (samples, 1, queries, keys), for one head; heads are asked for in order."""
-        if head == 0 or self.sets > 1:
-            row = head if self.sets > 1 else 0
-            self.waves.coherence(tile._replace(m=slice(tile.m.start + row, tile.m.stop, self.sets)))
-        coherence = self.waves.size
-        bias = torch.mul(coherence, self.weight.flatten()[head], out=self._memory(1, *coherence.shape))[:, None]
-        self._hide(bias, tile)
-        return bias
+    def add(self, d_score: Tensor, tile: _Tile) -> None:
+        """Take in what the gradient of the scores computed last means for the waves and their weights."""
+        if self.waves is not None:
+            self.waves.add(d_score, tile)
 
-    def _memory(self, heads: int, *shape: int) -> Tensor:
-        """Return the same memory for every tile: fresh pages for each would cost as much as the arithmetic."""
-        if not len(self.work):
-            self.work = self.q.new_empty(heads * self.room)
-        return self.work[: math.prod(shape)].view(shape)
-
-    def by_head(self, score: Tensor, tile: _Tile) -> Tensor:
-        """Return a view of a tile as (samples, N, queries, keys)."""
-        return score.view(-1, self.heads, tile.t.stop - tile.t.start, score.shape[2])
-
-    def add(self, d_score: Tensor, tile: _Tile, slope: Tensor) -> None:
-        """Add what the gradient of the tile computed last means for the waves and their weights."""
-        d_score = self.by_head(d_score, tile).unflatten(1, self.weight.shape).flatten(3)
-        coherence = self.waves.size.unflatten(0, (-1, self.sets)).flatten(2)
-        self.weight_slope.add_((d_score @ coherence[..., None]).sum(0).squeeze(-1))
-        d_coherence = self.weight[:, None] @ d_score
-        self.waves.add(d_coherence.view_as(self.waves.size), tile, slope)
+    def slopes(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return the gradients of waves and weights."""
+        return (None, None) if self.waves is None else (self.waves.slope, self.waves.weight_slope)
 
     def _hide(self, score: Tensor, tile: _Tile) -> None:
         """Put minus infinity where a key lies after its query, or is not real and not the query itself."""
         first = tile.at.start
         if self.hidden is not None:
-            unseen = self.hidden[tile.b, None, tile.s].repeat(1, score.shape[2], 1)
+            unseen = self.hidden[tile.b, None, tile.s].repeat(1, score.shape[1], 1)
             unseen.diagonal(first, 1, 2).fill_(False)
-            score.masked_fill_(unseen[:, None], -torch.inf)
-        if self.causal:
-            later = torch.ones(score.shape[2], score.shape[2], dtype=torch.bool, device=score.device).triu_(1)
-            score[..., first:].masked_fill_(later, -torch.inf)
+            score.masked_fill_(unseen, -torch.inf)
+        if self.later is not None:
+            score[..., first:].add_(self.later[: score.shape[1], : score.shape[1]])
 
 
 class _Waves:
-    """The coherence of tiles of wave vectors (B M, S, F), and its gradient."""
+    """The coherence of tiles of wave vectors (B, M, S, F) with weights for each head, and its gradient."""
 
-    def __init__(self, waves: Tensor, modulus: bool) -> None:
-        self.waves, self.turned = waves, _turned(waves) if modulus else None
-        self.work = [waves.new_empty(0), waves.new_empty(0)]
+    def __init__(self, waves: Tensor, weight: Tensor, modulus: bool, room: int) -> None:
+        self.waves, self.turned, self.weight = waves, _turned(waves) if modulus else None, weight
+        self.shared = waves.shape[1] == 1
+        self.slope, self.weight_slope = torch.zeros_like(waves), torch.zeros_like(weight)
+        self.work = [waves.new_empty(room) for _ in range(3 if modulus else 2)]
 
     def coherence(self, tile: _Tile) -> Tensor:
-        """Return the coherence of queries and keys; it stays for `add`."""
+        """Return the coherence of queries and keys, the same for all heads that share waves; it stays for `add`."""
+        if tile.head and self.shared:
+            return self.size
         self.along = self.size = self._products(self.waves, tile, 0)
         if self.turned is not None:
-            self.across = self._products(self.turned, tile, 1)
+            self.across = self._products(self.turned, tile, 2)
             self.size = _modulus(self.along, self.across)
         return self.size
 
-    def _products(self, asked: Tensor, tile: _Tile, place: int) -> Tensor:
-        """Products with all keys, in the same memory for every tile; the first tiles are the largest."""
-        asked, seen = asked[tile.m, tile.at], self.waves[tile.m, tile.s]
-        shape = (len(asked), asked.shape[1], seen.shape[1])
-        if math.prod(shape) > len(self.work[place]):
-            self.work[place] = asked.new_empty(math.prod(shape))
-        return torch.bmm(asked, seen.mT, out=self.work[place][: math.prod(shape)].view(shape))
+    def add(self, d_score: Tensor, tile: _Tile) -> None:
+        """Take in the gradient of the scores that the coherence computed last went into."""
+        head, heads = tile.head, len(self.weight)
+        self.weight_slope[head].add_(d_score.flatten() @ self.size.flatten())
+        d = self.work[1][: d_score.numel()].view_as(d_score)
+        if head and self.shared:
+            d.addcmul_(d_score, self.weight[head])
+        else:
+            torch.mul(d_score, self.weight[head], out=d)
+        if not self.shared or head == heads - 1:
+            self._add(d, 0 if self.shared else head, tile)
 
-    def add(self, d: Tensor, tile: _Tile, slope: Tensor) -> None:
-        """Add to `slope` what the gradient of the coherence computed last means for the wave vectors."""
-        m, at, s = tile.m, tile.at, tile.s
+    def _products(self, asked: Tensor, tile: _Tile, place: int) -> Tensor:
+        m = 0 if self.shared else tile.head
+        return _product(asked[tile.b, m, tile.at], self.waves[tile.b, m, tile.s], self.work[place])
+
+    def _add(self, d: Tensor, m: int, tile: _Tile) -> None:
+        """Add to the slope what the gradient of the coherence means for the wave vectors."""
+        b, at, s = tile.b, tile.at, tile.s
         across = None
         if self.turned is not None:
             d = d.div_(self.size)
             d, across = d * self.along, d * self.across
-        asked, seen = self.waves[m, at], self.waves[m, s]
+        asked, seen = self.waves[b, m, at], self.waves[b, m, s]
         to_asked = torch.bmm(d, seen)
-        slope[m, s].baddbmm_(d.mT, asked)
+        self.slope[b, m, s].baddbmm_(d.mT, asked)
         if across is not None and self.turned is not None:
             to_asked.sub_(_turned(torch.bmm(across, seen)))
-            slope[m, s].baddbmm_(across.mT, self.turned[m, at])
-        slope[m, at].add_(to_asked)
+            self.slope[b, m, s].baddbmm_(across.mT, self.turned[b, m, at])
+        self.slope[b, m, at].add_(to_asked)
+
+
+def _product(asked: Tensor, seen: Tensor, memory: Tensor) -> Tensor:
+    """Return the products of queries and keys, written into the front of a memory."""
+    shape = (len(asked), asked.shape[1], seen.shape[1])
+    return torch.bmm(asked, seen.mT, out=memory[: math.prod(shape)].view(shape))
 
 
 def _pieces(length: int, size: int) -> Iterator[slice]:
