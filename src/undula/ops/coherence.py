@@ -14,6 +14,7 @@ from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from undula.names import unknown_name
 from undula.ops.attention import sdpa
@@ -116,16 +117,17 @@ def coherent_attention(
 def _of_last(
     q: Tensor, k: Tensor, v: Tensor, waves: Tensor, weight: Tensor, key_mask: Tensor | None, modulus: bool
 ) -> Tensor:
-    """Attention of a single query, which stands last: all of its scores at once, and no copy of keys."""
-    dtype, groups = torch.promote_types(v.dtype, torch.float32), k.shape[1]
-    asked, seen, held, waves = (t.to(dtype) for t in (q, k, v, waves))
+    """Attention of a single query, which stands last: its coherence is a short bias, and keys need not be copied."""
+    dtype = torch.promote_types(v.dtype, torch.float32)
+    q, k, held, waves = (t.to(dtype) for t in (q, k, v, waves))
     with full_precision(held):
-        coherence = phase_coherence(waves[:, :, -1:], waves, modulus)[:, :, 0] * weight.to(dtype)[:, None]
-        score = asked[:, :, 0].unflatten(1, (groups, -1)) @ seen.mT
-        score = score + coherence.expand(-1, q.shape[1], -1).unflatten(1, (groups, -1))
+        bias = phase_coherence(waves[:, :, -1:], waves, modulus) * weight.to(dtype)[:, None, None]
+        bias = bias.expand(-1, q.shape[1], -1, -1)
         if key_mask is not None:
-            score[..., :-1] = score[..., :-1].masked_fill(~key_mask[:, None, None, :-1], -torch.inf)
-        out = (score.softmax(-1) @ held).flatten(1, 2)[:, :, None].to(v.dtype)
+            itself = torch.arange(k.shape[2], device=k.device) == k.shape[2] - 1
+            bias = bias.masked_fill(~(key_mask | itself)[:, None, None], -torch.inf)
+        grouped = q.shape[1] > k.shape[1]
+        out = F.scaled_dot_product_attention(q, k, held, bias, scale=1.0, enable_gqa=grouped).to(v.dtype)
     return out if key_mask is None else torch.where(key_mask[:, None, -1:, None], out, 0.0)
 
 
