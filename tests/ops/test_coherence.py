@@ -149,6 +149,18 @@ def test_single_precision_is_close_to_double():
         torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=0)
 
 
+def test_half_precision_does_not_round_the_waves_of_tiles(monkeypatch):
+    """Waves beside queries of half precision are as exact as waves apart from them."""
+    monkeypatch.setattr(coherence, "TILED_WIDTH", 10)
+    q, k, v, waves, scale, _ = (t.detach().float() for t in a_case(sets=4, queries=64, steps=64))
+    half = [t.bfloat16() for t in (q, k, v)]
+    weight = torch.full((4,), 9.0)
+    joined, apart = (
+        coherent_attention(*half, waves, scale, weight, modulus=False, causal=True, fused=f) for f in (True, False)
+    )
+    torch.testing.assert_close(joined, apart, atol=1e-2, rtol=1e-2)
+
+
 def test_modes():
     assert [is_complex(mode) for mode in coherence.MODES] == [False, True]
     with pytest.raises(ValueError, match="unknown phase_coherence_mode 'cosin'; did you mean 'cosine'?"):

@@ -105,9 +105,11 @@ def coherent_attention(
         return _of_last(q, k, v, waves, weight, key_mask, modulus)
     if modulus or not fused or (cpu and waves.shape[1] < heads):
         return _tiled(q, k, v, waves, weight.expand(heads), key_mask, causal, modulus, dropout)
-    q, k, v = _joined(q, k, v, waves, weight)
     if not cpu or waves.shape[-1] < TILED_WIDTH:
+        q, k, v = _joined(q, k, v, waves, weight)
         return sdpa(q, k, v, causal=causal, key_mask=key_mask, dropout=dropout, scale=1.0)
+    wide = torch.promote_types(q.dtype, waves.dtype)
+    q, k, v = _joined(q.to(wide), k.to(wide), v, waves, weight)
     # Nothing is shared by the heads any more, so they are samples.
     rows = [t.flatten(0, 1)[:, None] for t in (q, k, v)]
     real = None if key_mask is None else key_mask.repeat_interleave(heads, dim=0)
@@ -188,6 +190,7 @@ class _Coherent(torch.autograd.Function):
         """Return the gradients of queries, keys, values, waves and weights."""
         q, k, v, waves, weight, kept, hidden, out = ctx.saved_tensors
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        slopes = [] if waves is None else [torch.zeros_like(waves), torch.zeros_like(weight)]
         with full_precision(v):
             scores = _Scores(q, k, waves, weight, hidden, *ctx.options)
             work = q.new_empty(scores.room)
@@ -206,8 +209,9 @@ class _Coherent(torch.autograd.Function):
                 d_score = d_share.sub_(along[tile.b, tile.head, tile.t]).mul_(share)
                 d_q[tile.b, tile.head, tile.t] = torch.bmm(d_score, seen)
                 d_k[tile.b, tile.group, tile.s].baddbmm_(d_score.mT, asked)
-                scores.add(d_score, tile)
-        return d_q, d_k, d_v, *scores.slopes(), None, None, None, None
+                if scores.waves is not None:
+                    scores.waves.add(d_score, tile, *slopes)
+        return d_q, d_k, d_v, *(slopes or (None, None)), None, None, None, None
 
 
 class _Tile(NamedTuple):
@@ -265,15 +269,6 @@ class _Scores:
         self._hide(score, tile)
         return torch.softmax(score, dim=-1, out=score)
 
-    def add(self, d_score: Tensor, tile: _Tile) -> None:
-        """Take in what the gradient of the scores computed last means for the waves and their weights."""
-        if self.waves is not None:
-            self.waves.add(d_score, tile)
-
-    def slopes(self) -> tuple[Tensor | None, Tensor | None]:
-        """Return the gradients of waves and weights."""
-        return (None, None) if self.waves is None else (self.waves.slope, self.waves.weight_slope)
-
     def _hide(self, score: Tensor, tile: _Tile) -> None:
         """Put minus infinity where a key lies after its query, or is not real and not the query itself."""
         first = tile.at.start
@@ -291,7 +286,6 @@ class _Waves:
     def __init__(self, waves: Tensor, weight: Tensor, modulus: bool, room: int) -> None:
         self.waves, self.turned, self.weight = waves, _turned(waves) if modulus else None, weight
         self.shared = waves.shape[1] == 1
-        self.slope, self.weight_slope = torch.zeros_like(waves), torch.zeros_like(weight)
         self.work = [waves.new_empty(room) for _ in range(3 if modulus else 2)]
 
     def coherence(self, tile: _Tile) -> Tensor:
@@ -304,23 +298,23 @@ class _Waves:
             self.size = _modulus(self.along, self.across)
         return self.size
 
-    def add(self, d_score: Tensor, tile: _Tile) -> None:
-        """Take in the gradient of the scores that the coherence computed last went into."""
+    def add(self, d_score: Tensor, tile: _Tile, slope: Tensor, weight_slope: Tensor) -> None:
+        """Add to the slopes what the gradient of the scores computed last means for the waves and their weights."""
         head, heads = tile.head, len(self.weight)
-        self.weight_slope[head].add_(d_score.flatten() @ self.size.flatten())
+        weight_slope[head].add_(d_score.flatten() @ self.size.flatten())
         d = self.work[1][: d_score.numel()].view_as(d_score)
         if head and self.shared:
             d.addcmul_(d_score, self.weight[head])
         else:
             torch.mul(d_score, self.weight[head], out=d)
         if not self.shared or head == heads - 1:
-            self._add(d, 0 if self.shared else head, tile)
+            self._add(d, 0 if self.shared else head, tile, slope)
 
     def _products(self, asked: Tensor, tile: _Tile, place: int) -> Tensor:
         m = 0 if self.shared else tile.head
         return _product(asked[tile.b, m, tile.at], self.waves[tile.b, m, tile.s], self.work[place])
 
-    def _add(self, d: Tensor, m: int, tile: _Tile) -> None:
+    def _add(self, d: Tensor, m: int, tile: _Tile, slope: Tensor) -> None:
         """Add to the slope what the gradient of the coherence means for the wave vectors."""
         b, at, s = tile.b, tile.at, tile.s
         across = None
@@ -329,11 +323,11 @@ class _Waves:
             d, across = d * self.along, d * self.across
         asked, seen = self.waves[b, m, at], self.waves[b, m, s]
         to_asked = torch.bmm(d, seen)
-        self.slope[b, m, s].baddbmm_(d.mT, asked)
+        slope[b, m, s].baddbmm_(d.mT, asked)
         if across is not None and self.turned is not None:
             to_asked.sub_(_turned(torch.bmm(across, seen)))
-            self.slope[b, m, s].baddbmm_(across.mT, self.turned[b, m, at])
-        self.slope[b, m, at].add_(to_asked)
+            slope[b, m, s].baddbmm_(across.mT, self.turned[b, m, at])
+        slope[b, m, at].add_(to_asked)
 
 
 def _product(asked: Tensor, seen: Tensor, memory: Tensor) -> Tensor:
